@@ -1,0 +1,182 @@
+"""The manifest: what a cache holds, how it was made, and which parts of it are complete.
+
+It is stored under the key `fsmde` of the root group's attributes. Unknown keys are refused, so that a cache
+written by a later version is never half understood.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from enum import StrEnum
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
+
+SCHEMA_VERSION = 1
+
+Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=128)]
+
+
+class Record(BaseModel):
+    """Base of all that is stored: immutable, unknown keys refused."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class TeacherKind(StrEnum):
+    """What the numbers of a teacher mean (design: one of three)."""
+
+    DISPARITY_AFFINE_INVARIANT = "disparity_affine_invariant"
+    DEPTH_METRIC = "depth_metric"
+    BINS = "bins"
+
+
+class DatasetIdentity(Record):
+    """Which dataset, and the ring of cameras its rigs carry."""
+
+    name: str
+    version: str
+    cameras: tuple[str, ...] = Field(min_length=1)
+    adjacent_pairs: tuple[tuple[int, int], ...] = ()
+    native_size: tuple[int, int]
+    """Height and width, in pixels, of the raw frames; `intrinsics` and `lidar_uv` refer to them."""
+
+    @model_validator(mode="after")
+    def _pairs_name_cameras(self) -> DatasetIdentity:
+        for i, j in self.adjacent_pairs:
+            if not (0 <= i < len(self.cameras) and 0 <= j < len(self.cameras) and i != j):
+                raise ValueError(f"adjacent pair ({i}, {j}) does not name two of {len(self.cameras)} cameras")
+        return self
+
+
+class ImageSpec(Record):
+    """How a frame is stored: the whole raw frame, resized without keeping its aspect ratio, no crop.
+
+    `jpeg` re-encodes (or keeps the original file's bytes where its size already is height × width),
+    `raw` stores the resized RGB values.
+    """
+
+    height: int = Field(default=384, ge=16)
+    width: int = Field(default=640, ge=16)
+    encoding: Literal["jpeg", "raw"] = "jpeg"
+    jpeg_quality: int = Field(default=95, ge=1, le=100)
+    resize: Literal["pillow-lanczos"] = "pillow-lanczos"
+
+
+class BinSpec(Record):
+    """Positions of the K bins on the normalised disparity u in [0, 1], and the width of a certain target.
+
+    `uniform`: u_k = (k + ½)/K. `power`: u_k = (k/(K − 1))^exponent, finer near u = 0, the far range.
+    """
+
+    count: int = Field(default=64, ge=2, le=255)
+    spacing: Literal["uniform", "power"] = "uniform"
+    exponent: float = Field(default=1.5, gt=0)
+    sigma_widths: float = Field(default=1.5, gt=0)
+    """σ of the target of a teacher without doubt, in widths of the bin it falls into."""
+
+
+class TargetSpec(Record):
+    """How teacher output becomes soft targets, and how those are stored."""
+
+    height: int = Field(ge=1)
+    width: int = Field(ge=1)
+    bins: BinSpec = BinSpec()
+    quantiles: tuple[float, float] = (0.02, 0.98)
+    """Disparity at these quantiles, per view and outside the ego mask, becomes u = 0 and u = 1."""
+    encoding: Literal["moments", "topk", "dense"] = "moments"
+    topk: int = Field(default=8, ge=1, le=64)
+    token_grid: tuple[int, int] = (6, 10)
+    """Rows and columns of tokens per view in `view_relation`."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> TargetSpec:
+        low, high = self.quantiles
+        if not 0 <= low < high <= 1:
+            raise ValueError(f"quantiles {self.quantiles} must satisfy 0 <= low < high <= 1")
+        if self.encoding == "topk" and self.topk > self.bins.count:
+            raise ValueError(f"topk {self.topk} exceeds the {self.bins.count} bins")
+        return self
+
+
+class TeacherIdentity(Record):
+    """Which network spoke: enough to know whether another run would say the same."""
+
+    id: str
+    """Hub id, or the name of the local folder."""
+    revision: str | None
+    """Commit of the hub repository; none for a local folder."""
+    weights_sha256: Digest
+    architecture: str
+    kind: TeacherKind
+    processor: dict[str, JsonValue]
+    """Settings of the model's own image processor, as used."""
+    flip: bool
+    scales: tuple[float, ...]
+    precision: Literal["float32", "float16", "bfloat16"] = "float32"
+
+
+class TeacherRecord(Record):
+    """One teacher of the cache: who, and what its targets look like."""
+
+    identity: TeacherIdentity
+    targets: TargetSpec
+
+
+class SplitRecord(Record):
+    """One split: its size, its identity, and which of its parts are complete."""
+
+    rigs: int = Field(ge=1)
+    samples_sha256: Digest
+    shard_rigs: int = Field(ge=1)
+    """Rigs in one shard, the same for every array of the split."""
+    image_bytes: int = Field(ge=1)
+    """Length of the byte axis of `image` (jpeg); the largest file that fits."""
+    lidar_points: int = Field(ge=1)
+    """Length of the point axis of `lidar_uv` and `lidar_depth`."""
+    ego_masks_sha256: Digest | None = None
+    frames_complete: bool = False
+    teachers_complete: tuple[Name, ...] = ()
+
+
+class Manifest(Record):
+    """Everything about a cache that is not an array."""
+
+    schema_version: Literal[1] = SCHEMA_VERSION
+    code_version: str
+    dataset: DatasetIdentity
+    image: ImageSpec
+    splits: dict[Name, SplitRecord] = {}
+    teachers: dict[Name, TeacherRecord] = {}
+
+
+def samples_digest(samples: Iterable[tuple[str, str]]) -> str:
+    """SHA-256 of the ordered (scene, sample) list: the identity of a split."""
+    digest = hashlib.sha256()
+    for scene, sample in samples:
+        digest.update(f"{scene}\x00{sample}\n".encode())
+    return digest.hexdigest()
+
+
+def record_digest(*records: Record) -> str:
+    """SHA-256 of records in canonical JSON; what the journal calls the configuration of a shard."""
+    digest = hashlib.sha256()
+    for record in records:
+        digest.update(record.model_dump_json().encode() + b"\n")
+    return digest.hexdigest()
+
+
+def differing_fields(stored: BaseModel, asked: BaseModel, skip: Sequence[str] = ()) -> list[str]:
+    """Say, one line per field, where two records of one class differ: `image.height: 384 stored, 192 asked`."""
+    lines = []
+    for field in type(stored).model_fields:
+        a, b = getattr(stored, field), getattr(asked, field)
+        if field in skip or a == b:
+            continue
+        if isinstance(a, BaseModel) and isinstance(b, BaseModel):
+            lines += [f"{field}.{line}" for line in differing_fields(a, b)]
+        else:
+            lines.append(f"{field}: {a!r} stored, {b!r} asked")
+    return lines

@@ -1,0 +1,1 @@
+"""Datasets that stage 1 can read."""

@@ -1,0 +1,1 @@
+"""Teachers that stage 1 can run."""
