@@ -1,5 +1,41 @@
 """The contract between the stages: what a cache holds, its units and provenance, how it is written and read."""
 
-from cache_schema.manifest import TeacherIdentity, TeacherKind
+from cache_schema.cache import Cache, CachedRig, CachedTargets, FrameReader, TargetReader
+from cache_schema.frames import LidarView, RigFrames, stack_frames
+from cache_schema.manifest import (
+    BinSpec,
+    DatasetIdentity,
+    ImageSpec,
+    Manifest,
+    SplitRecord,
+    TargetSpec,
+    TeacherIdentity,
+    TeacherKind,
+    TeacherRecord,
+    samples_digest,
+)
+from cache_schema.writer import CacheWriter, GroupWriter, Shard
 
-__all__ = ["TeacherIdentity", "TeacherKind"]
+__all__ = [
+    "BinSpec",
+    "Cache",
+    "CacheWriter",
+    "CachedRig",
+    "CachedTargets",
+    "DatasetIdentity",
+    "FrameReader",
+    "GroupWriter",
+    "ImageSpec",
+    "LidarView",
+    "Manifest",
+    "RigFrames",
+    "Shard",
+    "SplitRecord",
+    "TargetReader",
+    "TargetSpec",
+    "TeacherIdentity",
+    "TeacherKind",
+    "TeacherRecord",
+    "samples_digest",
+    "stack_frames",
+]

@@ -9,11 +9,11 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Sequence
 from enum import StrEnum
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION: Final = 1
 
 Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=128)]
@@ -132,10 +132,10 @@ class SplitRecord(Record):
     samples_sha256: Digest
     shard_rigs: int = Field(ge=1)
     """Rigs in one shard, the same for every array of the split."""
-    image_bytes: int = Field(ge=1)
-    """Length of the byte axis of `image` (jpeg); the largest file that fits."""
     lidar_points: int = Field(ge=1)
     """Length of the point axis of `lidar_uv` and `lidar_depth`."""
+    text_bytes: int = Field(ge=1)
+    """Length of the text axis of `scene` and `sample`: the longest name in UTF-8."""
     ego_masks_sha256: Digest | None = None
     frames_complete: bool = False
     teachers_complete: tuple[Name, ...] = ()

@@ -1,0 +1,216 @@
+"""The arrays of a cache in one table: name, axes, type, unit, fill value, chunking, compression.
+
+The table in docs/cache.md is generated from this one (`python -m cache_schema.arrays`), and a test compares
+them. Fill values are sentinels that no written element takes, so that a chunk that was never written cannot
+pass for data.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from cache_schema.manifest import DatasetIdentity, ImageSpec, SplitRecord, TargetSpec
+
+Compression = Literal["files", "numbers"]
+
+LIDAR_CHUNK_POINTS = 8192
+"""Points in one chunk: a reader fetches as many chunks as the fullest camera needs, not the whole axis."""
+
+
+@dataclass(frozen=True)
+class ArraySpec:
+    """One array. Axis sizes come from `axis_sizes`; the first axis is `rig` unless the array has none.
+
+    `per_rig` chunks hold one rig each, many in a shard; the other arrays are small and have one chunk per
+    shard. `chunk_sizes` splits an axis that is mostly padding.
+    """
+
+    name: str
+    axes: tuple[str, ...]
+    dtype: str
+    fill: float
+    unit: str
+    description: str
+    per_rig: bool = False
+    compression: Compression = "numbers"
+    chunk_sizes: Mapping[str, int] = field(default_factory=dict)
+
+    def shape(self, sizes: Mapping[str, int]) -> tuple[int, ...]:
+        """Shape of the array for the given axis sizes."""
+        return tuple(sizes[axis] for axis in self.axes)
+
+
+FRAME_ARRAYS = (
+    ArraySpec(
+        "image", ("rig", "camera", "byte"), "uint8", 0, "byte",
+        "JPEG file of each camera, zero-padded; its length is in image_length",
+        per_rig=True, compression="files",
+    ),
+    ArraySpec("image_length", ("rig", "camera"), "uint32", 0, "byte", "length of the JPEG file"),
+    ArraySpec(
+        "lidar_uv", ("rig", "camera", "point", "uv"), "uint16", 65535, "px",
+        "pixel (u right, v down) of each LiDAR point in the native image, one point per pixel, ordered by (v, u)",
+        per_rig=True, chunk_sizes={"point": LIDAR_CHUNK_POINTS},
+    ),
+    ArraySpec(
+        "lidar_depth", ("rig", "camera", "point"), "float32", math.nan, "m",
+        "depth of each LiDAR point: z in the camera frame; NaN beyond lidar_count",
+        per_rig=True, chunk_sizes={"point": LIDAR_CHUNK_POINTS},
+    ),
+    ArraySpec("lidar_count", ("rig", "camera"), "int32", -1, "1", "number of LiDAR points the camera sees"),
+    ArraySpec(
+        "intrinsics", ("rig", "camera", "k_row", "k_column"), "float32", math.nan, "px",
+        "pinhole matrix K of the native image",
+    ),
+    ArraySpec(
+        "rig_from_camera", ("rig", "camera", "row", "column"), "float64", math.nan, "m",
+        "pose of the camera in the rig (vehicle) frame, from calibration",
+    ),
+    ArraySpec(
+        "world_from_camera", ("rig", "camera", "row", "column"), "float64", math.nan, "m",
+        "pose of the camera in the world when its image was taken",
+    ),
+    ArraySpec(
+        "world_from_rig", ("rig", "row", "column"), "float64", math.nan, "m",
+        "pose of the rig in the world when the LiDAR sweep was taken",
+    ),
+    ArraySpec(
+        "timestamp", ("rig",), "int64", -(2**63), "1",
+        "the dataset's own timestamp of the LiDAR sweep: opaque, may repeat, not an identity",
+    ),
+    ArraySpec("scene", ("rig", "text"), "uint8", 255, "1", "name of the scene, UTF-8, zero-padded"),
+    ArraySpec("sample", ("rig", "text"), "uint8", 255, "1", "name of the sample in its scene, UTF-8, zero-padded"),
+    ArraySpec(
+        "ego_mask_index", ("rig", "camera"), "int16", -2, "1",
+        "which ego_mask applies; -1: none, the camera does not see its own car",
+    ),
+)  # fmt: skip
+
+RAW_IMAGE = ArraySpec(
+    "image", ("rig", "camera", "height", "width", "rgb"), "uint8", 0, "1",
+    "RGB values", per_rig=True,
+)  # fmt: skip
+
+EGO_MASK = ArraySpec(
+    "ego_mask", ("mask", "height", "width"), "uint8", 255, "1",
+    "1: the world, 0: the own car; at the size of the stored image",
+)  # fmt: skip
+
+VIEW_RELATION = ArraySpec(
+    "view_relation", ("rig", "pair", "token_i", "token_j"), "float16", math.nan, "1",
+    "cosine similarity of token i of the pair's first view with token j of its second", per_rig=True,
+)  # fmt: skip
+
+TARGET_ARRAYS = {
+    "moments": (
+        ArraySpec(
+            "bin_mean", ("rig", "camera", "height", "width"), "uint16", 65535, "1",
+            "mean of the target on the normalised disparity u, as a code: u = code / 65534", per_rig=True,
+        ),
+        ArraySpec(
+            "bin_spread", ("rig", "camera", "height", "width"), "uint8", 255, "1",
+            "spread of the target on u, as a code: spread = spread_min · (spread_max / spread_min)^(code / 254), "
+            "both limits in the attributes",
+            per_rig=True,
+        ),
+    ),
+    "topk": (
+        ArraySpec(
+            "bin_index", ("rig", "camera", "rank", "height", "width"), "uint8", 255, "1",
+            "the most probable bins, most probable first", per_rig=True,
+        ),
+        ArraySpec(
+            "bin_prob", ("rig", "camera", "rank", "height", "width"), "uint8", 255, "1",
+            "their probabilities as codes: p = code / 254; what is left of 1 is spread evenly over the other bins",
+            per_rig=True,
+        ),
+    ),
+    "dense": (
+        ArraySpec(
+            "bin_prob_dense", ("rig", "camera", "bin", "height", "width"), "float16", math.nan, "1",
+            "probability of every bin", per_rig=True,
+        ),
+    ),
+}  # fmt: skip
+
+
+def frame_arrays(image: ImageSpec) -> tuple[ArraySpec, ...]:
+    """The arrays of `frames/` that have a rig axis, for the given image encoding."""
+    if image.encoding == "jpeg":
+        return FRAME_ARRAYS
+    return (RAW_IMAGE, *(array for array in FRAME_ARRAYS if array.name not in ("image", "image_length")))
+
+
+def target_arrays(targets: TargetSpec) -> tuple[ArraySpec, ...]:
+    """The arrays of `teachers/<name>/` for the given encoding."""
+    return (*TARGET_ARRAYS[targets.encoding], VIEW_RELATION)
+
+
+def frame_sizes(dataset: DatasetIdentity, image: ImageSpec, split: SplitRecord) -> dict[str, int]:
+    """Axis sizes of `frames/`, but for the number of ego masks.
+
+    The byte axis has room for three bytes per pixel: random noise takes 2.4 at quality 95 without chroma
+    subsampling, and padding costs next to nothing once compressed.
+    """
+    return {
+        "rig": split.rigs,
+        "camera": len(dataset.cameras),
+        "point": split.lidar_points,
+        "text": split.text_bytes,
+        "byte": image.height * image.width * 3,
+        "height": image.height,
+        "width": image.width,
+        "rgb": 3,
+        "uv": 2,
+        "k_row": 3,
+        "k_column": 3,
+        "row": 4,
+        "column": 4,
+    }
+
+
+def target_sizes(dataset: DatasetIdentity, targets: TargetSpec, split: SplitRecord) -> dict[str, int]:
+    """Axis sizes of `teachers/<name>/`."""
+    tokens = targets.token_grid[0] * targets.token_grid[1]
+    return {
+        "rig": split.rigs,
+        "camera": len(dataset.cameras),
+        "pair": len(dataset.adjacent_pairs),
+        "height": targets.height,
+        "width": targets.width,
+        "rank": targets.topk,
+        "bin": targets.bins.count,
+        "token_i": tokens,
+        "token_j": tokens,
+    }
+
+
+def markdown_table(arrays: Iterable[ArraySpec]) -> str:
+    """The arrays as rows of a Markdown table."""
+    rows = ["| array | axes | type | unit | fill | what |", "|---|---|---|---|---|---|"]
+    rows += [
+        f"| `{a.name}` | {', '.join(a.axes)} | {a.dtype} | {a.unit} | {a.fill} | {a.description} |" for a in arrays
+    ]
+    return "\n".join(rows)
+
+
+def markdown() -> str:
+    """The format as docs/cache.md shows it."""
+    every_target = [array for arrays in TARGET_ARRAYS.values() for array in arrays]
+    return "\n\n".join(
+        [
+            "`<split>/frames/`",
+            markdown_table([*FRAME_ARRAYS, EGO_MASK]),
+            "With raw images, `image` is instead",
+            markdown_table([RAW_IMAGE]),
+            "`<split>/teachers/<name>/`: the arrays of one encoding, and `view_relation`",
+            markdown_table([*every_target, VIEW_RELATION]),
+        ]
+    )
+
+
+if __name__ == "__main__":
+    print(markdown())

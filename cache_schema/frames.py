@@ -1,0 +1,100 @@
+"""One rig on its way into the cache, and how a shard of them becomes arrays."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float32, Float64, Int16, UInt8, UInt16
+
+from cache_schema.arrays import frame_arrays, frame_sizes
+from cache_schema.errors import CacheError
+from cache_schema.images import encode_jpeg, resize
+from cache_schema.manifest import DatasetIdentity, ImageSpec, SplitRecord
+
+
+@dataclass(frozen=True)
+class LidarView:
+    """The LiDAR points one camera sees: native pixels (u, v) and depth in metres, at most one per pixel."""
+
+    uv_px: UInt16[np.ndarray, "point 2"]
+    depth_m: Float32[np.ndarray, "point"]
+
+
+@dataclass(frozen=True)
+class RigFrames:
+    """What one rig contributes to `frames/`; V cameras in ring order, images at native size.
+
+    `image_files` are the files the images were decoded from; `ego_mask_index` is −1 where there is no mask.
+    """
+
+    scene: str
+    sample: str
+    timestamp: int
+    images: tuple[UInt8[np.ndarray, "H W 3"], ...]
+    image_files: tuple[bytes, ...]
+    lidar: tuple[LidarView, ...]
+    intrinsics_px: Float32[np.ndarray, "V 3 3"]
+    rig_from_camera: Float64[np.ndarray, "V 4 4"]
+    world_from_camera: Float64[np.ndarray, "V 4 4"]
+    world_from_rig: Float64[np.ndarray, "4 4"]
+    ego_mask_index: Int16[np.ndarray, "V"]
+
+
+def stack_frames(
+    rigs: Sequence[RigFrames], dataset: DatasetIdentity, image: ImageSpec, split: SplitRecord
+) -> dict[str, np.ndarray]:
+    """The arrays of `frames/` for a shard. Raises CacheError where something does not fit its array."""
+    sizes = frame_sizes(dataset, image, split) | {"rig": len(rigs)}
+    blocks = {array.name: np.full(array.shape(sizes), array.fill, dtype=array.dtype) for array in frame_arrays(image)}
+    for row, rig in enumerate(rigs):
+        try:
+            _fill_row(blocks, row, rig, image)
+        except CacheError as error:
+            raise CacheError(f"{rig.scene} sample {rig.sample}: {error}") from error
+    return blocks
+
+
+def _fill_row(blocks: dict[str, np.ndarray], row: int, rig: RigFrames, image: ImageSpec) -> None:
+    if image.encoding == "raw":
+        blocks["image"][row] = np.stack([resize(view, image) for view in rig.images])
+    else:
+        _fill_files(blocks, row, rig, image)
+    _fill_lidar(blocks, row, rig.lidar)
+    blocks["scene"][row] = _text(rig.scene, blocks["scene"].shape[1])
+    blocks["sample"][row] = _text(rig.sample, blocks["sample"].shape[1])
+    blocks["timestamp"][row] = rig.timestamp
+    blocks["intrinsics"][row] = rig.intrinsics_px
+    blocks["rig_from_camera"][row] = rig.rig_from_camera
+    blocks["world_from_camera"][row] = rig.world_from_camera
+    blocks["world_from_rig"][row] = rig.world_from_rig
+    blocks["ego_mask_index"][row] = rig.ego_mask_index
+
+
+def _fill_files(blocks: dict[str, np.ndarray], row: int, rig: RigFrames, image: ImageSpec) -> None:
+    for view, (pixels, original) in enumerate(zip(rig.images, rig.image_files, strict=True)):
+        file = np.frombuffer(encode_jpeg(pixels, original, image), np.uint8)
+        blocks["image"][row, view, : len(file)] = file
+        blocks["image_length"][row, view] = len(file)
+
+
+def _fill_lidar(blocks: dict[str, np.ndarray], row: int, lidar: Sequence[LidarView]) -> None:
+    room = blocks["lidar_depth"].shape[-1]
+    for view, points in enumerate(lidar):
+        count = len(points.depth_m)
+        if count > room:
+            raise CacheError(
+                f"camera {view} sees {count} LiDAR points, the cache has room for {room}; "
+                f"start a new cache with --lidar-points {count}"
+            )
+        blocks["lidar_uv"][row, view, :count] = points.uv_px
+        blocks["lidar_depth"][row, view, :count] = points.depth_m
+        blocks["lidar_count"][row, view] = count
+
+
+def _text(name: str, room: int) -> np.ndarray:
+    encoded = name.encode()
+    if len(encoded) > room:
+        raise CacheError(f"the name {name!r} takes {len(encoded)} bytes, the cache has room for {room}")
+    return np.frombuffer(encoded.ljust(room, b"\x00"), np.uint8)
