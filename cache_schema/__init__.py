@@ -1,8 +1,9 @@
 """The contract between the stages: what a cache holds, its units and provenance, how it is written and read."""
 
 from cache_schema.cache import Cache, CachedRig, CachedTargets, FrameReader, TargetReader
-from cache_schema.frames import LidarView, RigFrames, stack_frames
+from cache_schema.frames import LidarView, RigFrames, empty_frames, put_rig
 from cache_schema.manifest import (
+    LIDAR_CHUNK_POINTS,
     BinSpec,
     DatasetIdentity,
     ImageSpec,
@@ -14,9 +15,10 @@ from cache_schema.manifest import (
     TeacherRecord,
     samples_digest,
 )
-from cache_schema.writer import CacheWriter, GroupWriter, Shard
+from cache_schema.writer import CacheWriter, GroupWriter, Shard, ego_masks_digest
 
 __all__ = [
+    "LIDAR_CHUNK_POINTS",
     "BinSpec",
     "Cache",
     "CacheWriter",
@@ -36,6 +38,8 @@ __all__ = [
     "TeacherIdentity",
     "TeacherKind",
     "TeacherRecord",
+    "ego_masks_digest",
+    "empty_frames",
+    "put_rig",
     "samples_digest",
-    "stack_frames",
 ]

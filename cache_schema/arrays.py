@@ -12,12 +12,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from cache_schema.manifest import DatasetIdentity, ImageSpec, SplitRecord, TargetSpec
+from cache_schema.manifest import LIDAR_CHUNK_POINTS, DatasetIdentity, ImageSpec, SplitRecord, TargetSpec
 
 Compression = Literal["files", "numbers"]
-
-LIDAR_CHUNK_POINTS = 8192
-"""Points in one chunk: a reader fetches as many chunks as the fullest camera needs, not the whole axis."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +28,7 @@ class ArraySpec:
     name: str
     axes: tuple[str, ...]
     dtype: str
-    fill: float
+    fill: int | float
     unit: str
     description: str
     per_rig: bool = False

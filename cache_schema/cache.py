@@ -18,12 +18,12 @@ from jaxtyping import Bool, Float16, Float32, Float64, UInt8
 
 from cache_schema import layout
 from cache_schema.arrays import target_arrays
-from cache_schema.errors import CacheIncompleteError, CacheMissingError
+from cache_schema.errors import CacheCorruptError, CacheIncompleteError, CacheMissingError
 from cache_schema.frames import LidarView
 from cache_schema.images import decode_jpeg
 from cache_schema.manifest import Manifest, SplitRecord, TargetSpec
 from cache_schema.manifest_file import read_manifest
-from cache_schema.store import open_array, read
+from cache_schema.store import open_array, read, shard_file
 
 _KEPT_BLOCKS = 256
 """Chunks of small arrays kept in memory by a reader; some 10 kB each."""
@@ -129,7 +129,7 @@ class FrameReader(Sequence[CachedRig]):
         if spec.encoding == "raw":
             return self._arrays.read("image", i)
         lengths = self._arrays.row("image_length", i)
-        files = self._arrays.read("image", (i, slice(None), slice(0, int(lengths.max()))))
+        files = self._arrays.read("image", i, slice(None), slice(0, int(lengths.max())))
         return np.stack(
             [decode_jpeg(file[:length].tobytes(), spec) for file, length in zip(files, lengths, strict=True)]
         )
@@ -138,8 +138,8 @@ class FrameReader(Sequence[CachedRig]):
         """The LiDAR points of a rig, per camera."""
         counts = self._arrays.row("lidar_count", i)
         fullest = slice(0, int(counts.max()))
-        uv = self._arrays.read("lidar_uv", (i, slice(None), fullest))
-        depth = self._arrays.read("lidar_depth", (i, slice(None), fullest))
+        uv = self._arrays.read("lidar_uv", i, slice(None), fullest)
+        depth = self._arrays.read("lidar_depth", i, slice(None), fullest)
         return tuple(LidarView(uv[v, :n], depth[v, :n]) for v, n in enumerate(counts))
 
     def ego_mask(self, i: int) -> Bool[np.ndarray, "V H W"]:
@@ -150,7 +150,7 @@ class FrameReader(Sequence[CachedRig]):
 
     @cached_property
     def _ego_masks(self) -> Bool[np.ndarray, "mask H W"]:
-        return np.asarray(self._arrays.read("ego_mask", slice(None)) != 0)
+        return np.asarray(self._arrays.whole("ego_mask") != 0)
 
 
 class TargetReader(Sequence[CachedTargets]):
@@ -183,25 +183,43 @@ class _Arrays:
         self._shard_rigs = shard_rigs
         self._opened: dict[str, zarr.Array[Any]] = {}
         self._blocks: OrderedDict[tuple[str, int], np.ndarray] = OrderedDict()
+        self._seen: set[Path] = set()
 
-    def read(self, name: str, selection: Any) -> np.ndarray:
-        """Part of an array that is chunked by rig, or has no rigs."""
-        if name not in self._opened:
-            self._opened[name] = open_array(self._group, name)
-        return read(self._opened[name], selection)
+    def read(self, name: str, i: int, *selection: Any) -> np.ndarray:
+        """One rig's entry, or part of it, of an array that is chunked by rig."""
+        return read(self._present(name, i), (i, *selection))
 
     def row(self, name: str, i: int) -> np.ndarray:
         """One rig's entry of a small array, whose chunks span a shard: the last chunks read are kept."""
         shard = i // self._shard_rigs
         if (name, shard) not in self._blocks:
             start = shard * self._shard_rigs
-            self._blocks[name, shard] = self.read(name, slice(start, start + self._shard_rigs))
+            self._blocks[name, shard] = read(self._present(name, i), slice(start, start + self._shard_rigs))
             if len(self._blocks) > _KEPT_BLOCKS:
                 self._blocks.popitem(last=False)
         return np.asarray(self._blocks[name, shard][i % self._shard_rigs])
 
+    def whole(self, name: str) -> np.ndarray:
+        """An array that has no rigs."""
+        return read(self._open(name), slice(None))
+
+    def _open(self, name: str) -> zarr.Array[Any]:
+        if name not in self._opened:
+            self._opened[name] = open_array(self._group, name)
+        return self._opened[name]
+
+    def _present(self, name: str, i: int) -> zarr.Array[Any]:
+        """The array, once it is known that the shard of rig i exists: zarr reads a lost shard as fill values."""
+        array = self._open(name)
+        file = self._group / shard_file(name, array.ndim, i // self._shard_rigs)
+        if file not in self._seen:
+            if not file.exists():
+                raise CacheCorruptError(f"{file} is lost although the journal holds it; restore it from a copy")
+            self._seen.add(file)
+        return array
+
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_opened": {}, "_blocks": OrderedDict()}
+        return {**self.__dict__, "_opened": {}, "_blocks": OrderedDict(), "_seen": set()}
 
 
 def _checked_index(index: int, length: int) -> int:

@@ -49,3 +49,7 @@ class CacheCorruptError(CacheError):
 
 class TrainingError(FsmdeError):
     """Training cannot start, go on or be resumed."""
+
+
+class EvaluationError(FsmdeError):
+    """A prediction that cannot be scored."""

@@ -1,4 +1,4 @@
-"""One rig on its way into the cache, and how a shard of them becomes arrays."""
+"""One rig on its way into the cache, and how it fills its row of the arrays of a shard."""
 
 from __future__ import annotations
 
@@ -42,18 +42,18 @@ class RigFrames:
     ego_mask_index: Int16[np.ndarray, "V"]
 
 
-def stack_frames(
-    rigs: Sequence[RigFrames], dataset: DatasetIdentity, image: ImageSpec, split: SplitRecord
-) -> dict[str, np.ndarray]:
-    """The arrays of `frames/` for a shard. Raises CacheError where something does not fit its array."""
-    sizes = frame_sizes(dataset, image, split) | {"rig": len(rigs)}
-    blocks = {array.name: np.full(array.shape(sizes), array.fill, dtype=array.dtype) for array in frame_arrays(image)}
-    for row, rig in enumerate(rigs):
-        try:
-            _fill_row(blocks, row, rig, image)
-        except CacheError as error:
-            raise CacheError(f"{rig.scene} sample {rig.sample}: {error}") from error
-    return blocks
+def empty_frames(rigs: int, dataset: DatasetIdentity, image: ImageSpec, split: SplitRecord) -> dict[str, np.ndarray]:
+    """The arrays of `frames/` for `rigs` rigs, holding fill values until `put_rig` fills them row by row."""
+    sizes = frame_sizes(dataset, image, split) | {"rig": rigs}
+    return {array.name: np.full(array.shape(sizes), array.fill, array.dtype) for array in frame_arrays(image)}
+
+
+def put_rig(blocks: dict[str, np.ndarray], row: int, rig: RigFrames, image: ImageSpec) -> None:
+    """Put one rig into its row of the arrays. Raises CacheError, naming the rig, where something does not fit."""
+    try:
+        _fill_row(blocks, row, rig, image)
+    except CacheError as error:
+        raise CacheError(f"{rig.scene} sample {rig.sample}: {error}") from error
 
 
 def _fill_row(blocks: dict[str, np.ndarray], row: int, rig: RigFrames, image: ImageSpec) -> None:

@@ -40,6 +40,10 @@ class Journal:
         records = (self._parse(path) for path in sorted(self._folder.glob("*.json")))
         return {record.shard: record for record in records}
 
+    def rigs_done(self) -> int:
+        """Number of rigs in finished shards."""
+        return sum(record.stop - record.start for record in self.read().values())
+
     def append(self, record: ShardRecord) -> None:
         """Add a record; on return it is on the disk."""
         write_atomic(self._folder / f"{record.shard:06d}.json", record.model_dump_json() + "\n")

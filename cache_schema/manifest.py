@@ -15,6 +15,9 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
 
 SCHEMA_VERSION: Final = 1
 
+LIDAR_CHUNK_POINTS = 8192
+"""LiDAR points in one chunk: a reader fetches as many chunks as the fullest camera needs, not the whole axis."""
+
 Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=128)]
 
@@ -132,8 +135,8 @@ class SplitRecord(Record):
     samples_sha256: Digest
     shard_rigs: int = Field(ge=1)
     """Rigs in one shard, the same for every array of the split."""
-    lidar_points: int = Field(ge=1)
-    """Length of the point axis of `lidar_uv` and `lidar_depth`."""
+    lidar_points: int = Field(ge=1, multiple_of=LIDAR_CHUNK_POINTS)
+    """Length of the point axis of `lidar_uv` and `lidar_depth`, whole chunks."""
     text_bytes: int = Field(ge=1)
     """Length of the text axis of `scene` and `sample`: the longest name in UTF-8."""
     ego_masks_sha256: Digest | None = None

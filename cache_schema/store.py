@@ -85,9 +85,9 @@ def read(array: zarr.Array[Any], selection: Any) -> np.ndarray:
         raise CacheCorruptError(f"{array.store_path} at {_describe(selection)} cannot be read: {error}") from error
 
 
-def shard_file(array: ArraySpec, shard: int) -> str:
+def shard_file(name: str, ndim: int, shard: int) -> str:
     """Path of a shard's file below its group: zarr's default key of the chunk grid, whose other axes have one cell."""
-    return "/".join([array.name, "c", str(shard), *["0"] * (len(array.axes) - 1)])
+    return "/".join([name, "c", str(shard), *["0"] * (ndim - 1)])
 
 
 def _describe(selection: Any) -> str:

@@ -104,7 +104,7 @@ class GroupWriter:
             raise CacheError(f"{self.group} expects the arrays {sorted(expected)}, got {sorted(blocks)}")
 
     def _write_array(self, spec: ArraySpec, shard: Shard, block: np.ndarray) -> None:
-        file = self.cache / self.group / shard_file(spec, shard.index)
+        file = self.cache / self.group / shard_file(spec.name, len(spec.axes), shard.index)
         file.unlink(missing_ok=True)  # of an interrupted run: zarr would read it to keep what is not overwritten
         array = open_array(self.cache / self.group, spec.name, writable=True)
         expected = (shard.stop - shard.start, *array.shape[1:])
@@ -121,7 +121,10 @@ class GroupWriter:
             raise CacheError(f"{file} does not read back as it was written; check the disk and run stage 1 again")
 
     def _record(self, shard: Shard) -> ShardRecord:
-        files = {name: self.cache / self.group / name for name in (shard_file(a, shard.index) for a in self.arrays)}
+        files = {
+            name: self.cache / self.group / name
+            for name in (shard_file(a.name, len(a.axes), shard.index) for a in self.arrays)
+        }
         return ShardRecord(
             shard=shard.index,
             start=shard.start,

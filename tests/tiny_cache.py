@@ -18,7 +18,7 @@ from cache_schema import (
     TeacherRecord,
     samples_digest,
 )
-from cache_schema.frames import LidarView, RigFrames, stack_frames
+from cache_schema.frames import LidarView, RigFrames, empty_frames, put_rig
 from cache_schema.soft_targets import Moments, certain_spread, encode
 
 CAMERAS = ("FRONT", "LEFT", "REAR", "RIGHT")
@@ -129,8 +129,10 @@ def write_tiny_cache(
         for split in splits:
             frames = writer.add_split(split, split_record(rigs), ego_masks(image))
             for shard in frames.pending():
-                blocks = [rig_frames(rig, image) for rig in range(shard.start, shard.stop)]
-                frames.write(shard, stack_frames(blocks, dataset(), image, split_record(rigs)))
+                blocks = empty_frames(shard.stop - shard.start, dataset(), image, split_record(rigs))
+                for row, rig in enumerate(range(shard.start, shard.stop)):
+                    put_rig(blocks, row, rig_frames(rig, image), image)
+                frames.write(shard, blocks)
             writer.complete_split(split, frames)
             if not teacher:
                 continue

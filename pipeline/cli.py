@@ -1,0 +1,25 @@
+"""The command line: parses, calls a stage, prints. Everything else is in the stages."""
+
+from __future__ import annotations
+
+import typer
+
+from pipeline.commands import cache_teacher, evaluate, reproduce, train
+
+app = typer.Typer(
+    name="fsmde",
+    help="Surround-view metric depth: cache a teacher once, train students from the cache, evaluate them.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+app.command("cache-teacher")(cache_teacher.command)
+app.command("train")(train.command)
+app.command("evaluate")(evaluate.command)
+app.command("reproduce")(reproduce.command)
+
+
+def main() -> None:
+    """Entry point of the `fsmde` command."""
+    app()

@@ -1,0 +1,113 @@
+"""`fsmde cache-teacher`: stage 1."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from pipeline import config
+from pipeline.commands.options import Assignments, CacheFolder, ConfigFile, Device, DryRun
+from pipeline.errors import one_line_errors
+from pipeline.progress import ProgressBar
+from pipeline.version import code_version
+
+
+def command(
+    dataset: Annotated[str | None, typer.Option(help="Format of the raw data: ddad.")] = None,
+    root: Annotated[Path | None, typer.Option(help="Folder of the raw data.")] = None,
+    teacher: Annotated[
+        str | None, typer.Option(help="Hub id of a depth model, or a folder written by save_pretrained.")
+    ] = None,
+    cache: CacheFolder = None,
+    split: Annotated[list[str] | None, typer.Option(help="Split to cache; repeatable.  [default: all]")] = None,
+    teacher_name: Annotated[str | None, typer.Option(help="Name of the teacher in the cache.")] = None,
+    teacher_kind: Annotated[
+        str | None, typer.Option(help="disparity_affine_invariant, depth_metric or bins, where it cannot be told.")
+    ] = None,
+    revision: Annotated[str | None, typer.Option(help="Commit or tag of the teacher on the hub.")] = None,
+    flip: Annotated[
+        bool | None, typer.Option("--flip/--no-flip", help="Also look at mirrored frames.  [default: flip]")
+    ] = None,
+    encoding: Annotated[str | None, typer.Option(help="moments, topk or dense.  [default: by the teacher]")] = None,
+    height: Annotated[int | None, typer.Option(help="Height of the stored images.  [default: 384]")] = None,
+    width: Annotated[int | None, typer.Option(help="Width of the stored images.  [default: 640]")] = None,
+    image_encoding: Annotated[str | None, typer.Option(help="jpeg or raw.  [default: jpeg]")] = None,
+    jpeg_quality: Annotated[int | None, typer.Option(help="1 to 100.  [default: 95]")] = None,
+    ego_masks: Annotated[Path | None, typer.Option(help="Folder of ego-vehicle masks in VFDepth's layout.")] = None,
+    on_missing: Annotated[
+        str | None, typer.Option(help="skip or fail: samples that lack a sensor.  [default: skip]")
+    ] = None,
+    limit: Annotated[int | None, typer.Option(help="Only the first rigs of every split.")] = None,
+    shard_rigs: Annotated[int | None, typer.Option(help="Rigs in one shard.  [default: 16]")] = None,
+    lidar_points: Annotated[int | None, typer.Option(help="Room for LiDAR points per camera.")] = None,
+    device: Device = None,
+    config_file: ConfigFile = None,
+    assignments: Assignments = None,
+    dry_run: DryRun = False,
+) -> None:
+    """Run the teacher once over every frame and write what it knew, with the frames, to the cache.
+
+    Interrupted, it goes on where it stopped: run the same command again.
+    """
+    options = {
+        "dataset": dataset,
+        "root": root,
+        "cache": cache,
+        "splits": split or None,
+        "teacher.id": teacher,
+        "teacher.name": teacher_name,
+        "teacher.kind": teacher_kind,
+        "teacher.revision": revision,
+        "teacher.flip": flip,
+        "targets.encoding": encoding,
+        "image.height": height,
+        "image.width": width,
+        "image.encoding": image_encoding,
+        "image.jpeg_quality": jpeg_quality,
+        "ego_masks": ego_masks,
+        "on_missing": on_missing,
+        "limit": limit,
+        "shard_rigs": shard_rigs,
+        "lidar_points": lidar_points,
+        "device": device,
+    }
+    with one_line_errors():
+        run(config_file, assignments or [], options, dry_run=dry_run)
+
+
+def run(config_file: Path | None, assignments: list[str], options: dict[str, object], *, dry_run: bool) -> None:
+    """Carry the verb out. Heavy imports happen here, so that `--help` answers at once."""
+    from stages.cache_teacher.config import CacheTeacherConfig
+    from stages.cache_teacher.estimate import estimate
+    from stages.cache_teacher.execute import execute
+    from stages.cache_teacher.plan import plan
+
+    console = Console()
+    settings = config.build(CacheTeacherConfig, config_file, assignments, options)
+    made = plan(settings)
+    for line in made.describe():
+        console.print(line, markup=False, highlight=False)
+    with ProgressBar(console, "rigs") as progress:
+        if dry_run:
+            sizes = estimate(made, progress, code_version=code_version())
+        else:
+            result = execute(made, progress, code_version=code_version())
+    if dry_run:
+        console.print(_size_table(sizes, made.rigs))
+        console.print("Nothing was written. Run without --dry-run to write the cache.")
+        return
+    console.print(f"{result.rigs} rigs cached now ({result.bytes / 1e6:.1f} MB); {settings.cache} is complete.")
+    console.print(f"Next: fsmde train --cache {settings.cache} --run runs/first", markup=False, highlight=False)
+
+
+def _size_table(bytes_per_rig: dict[str, float], rigs: int) -> Table:
+    table = Table(title="Predicted size, from rigs encoded just now")
+    for column, justify in (("array", "left"), ("kB per rig", "right"), (f"MB for {rigs} rigs", "right")):
+        table.add_column(column, justify=justify)  # type: ignore[arg-type]
+    for name, size in [*bytes_per_rig.items(), ("all", sum(bytes_per_rig.values()))]:
+        table.add_row(name, f"{size / 1e3:.1f}", f"{size * rigs / 1e6:.1f}")
+    return table

@@ -1,0 +1,101 @@
+"""`fsmde evaluate`: stage 3."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from pipeline import config
+from pipeline.commands.options import Assignments, CacheFolder, ConfigFile, Device
+from pipeline.errors import one_line_errors
+from pipeline.progress import ProgressBar
+from pipeline.version import code_version
+
+if TYPE_CHECKING:
+    from stages.evaluate.result import Evaluation, Score
+
+
+def command(
+    cache: CacheFolder = None,
+    run: Annotated[Path | None, typer.Option(help="Training run whose student is scored.")] = None,
+    split: Annotated[str | None, typer.Option(help="Split to score on.  [default: val]")] = None,
+    protocol: Annotated[str | None, typer.Option(help="Evaluation protocol.  [default: native]")] = None,
+    teacher: Annotated[
+        list[str] | None, typer.Option(help="Cached teacher to score too; repeatable.  [default: all]")
+    ] = None,
+    device: Device = None,
+    config_file: ConfigFile = None,
+    assignments: Assignments = None,
+) -> None:
+    """Score a student, and the cached teachers aligned to LiDAR, on a split of the cache."""
+    options = {
+        "cache": cache,
+        "run": run,
+        "split": split,
+        "protocol": protocol,
+        "teachers": teacher or None,
+        "device": device,
+    }
+    with one_line_errors():
+        from stages.evaluate.config import EvaluateConfig
+        from stages.evaluate.execute import execute
+        from stages.evaluate.plan import plan
+
+        console = Console()
+        made = plan(config.build(EvaluateConfig, config_file, assignments or [], options))
+        with ProgressBar(console, "rigs") as progress:
+            evaluation = execute(made, progress, code_version=code_version())
+        print_tables(console, evaluation)
+        if made.output is not None:
+            console.print(f"Written to {made.output}", markup=False, highlight=False)
+
+
+def print_tables(console: Console, evaluation: Evaluation) -> None:
+    """The means of every subject and scaling, then the cameras of the first subject without scaling."""
+    low, high = evaluation.protocol.range_m
+    title = (
+        f"{evaluation.dataset} {evaluation.split}, {evaluation.rigs} rigs; "
+        f"protocol {evaluation.protocol.name}, {low:g} < depth < {high:g} m"
+    )
+    means = _table(title, "subject, scaling")
+    for scores in evaluation.scores:
+        _add_row(means, f"{scores.subject}, {_SCALING[scores.scaling]}", scores.mean)
+    console.print(means)
+    if evaluation.scores:
+        first = evaluation.scores[0]
+        cameras = _table(f"{first.subject} by camera, {_SCALING[first.scaling]}", "camera")
+        for camera, score in first.cameras.items():
+            _add_row(cameras, camera, score)
+        _add_row(cameras, "mean", first.mean)
+        console.print(cameras)
+
+
+_SCALING = {"none": "no scaling", "median_image": "median per image", "median_rig": "median per rig"}
+_HEADINGS = {
+    "abs_rel": "AbsRel",
+    "sq_rel": "SqRel",
+    "rmse": "RMSE",
+    "rmse_log": "RMSElog",
+    "silog": "SILog",
+    "delta_1": "δ<1.25",
+    "delta_2": "δ<1.25²",
+    "delta_3": "δ<1.25³",
+}
+
+
+def _table(title: str, first: str) -> Table:
+    table = Table(title=title)
+    table.add_column(first)
+    for heading in (*_HEADINGS.values(), "images", "points"):
+        table.add_column(heading, justify="right")
+    return table
+
+
+def _add_row(table: Table, name: str, score: Score) -> None:
+    values = [score.metrics[metric] for metric in _HEADINGS]
+    figures = ["–" if value is None else f"{value:.3f}" for value in values]
+    table.add_row(name, *figures, str(score.images), str(score.points))

@@ -1,0 +1,92 @@
+"""Settings from a YAML file, from `--set key=value` and from options, in rising order of precedence."""
+
+from __future__ import annotations
+
+import difflib
+import typing
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from cache_schema.errors import ConfigError
+
+Settings = TypeVar("Settings", bound=BaseModel)
+
+
+def build(model: type[Settings], file: Path | None, assignments: Sequence[str], options: Mapping[str, Any]) -> Settings:
+    """Settings of one stage. `options` maps dotted keys to values; those that are None were not given.
+
+    Raises ConfigError naming every wrong key at once, each with the nearest known one.
+    """
+    merged = {} if file is None else _read(file)
+    for assignment in assignments:
+        key, equals, value = assignment.partition("=")
+        if not equals:
+            raise ConfigError(f"--set {assignment!r} is not of the form key=value, for example --set image.height=192")
+        _assign(merged, key.strip(), _parse(assignment, value))
+    for key, value in options.items():
+        if value is not None:
+            _assign(merged, key, value)
+    try:
+        return model.model_validate(merged)
+    except ValidationError as error:
+        where = "" if file is None else f" in {file}"
+        raise ConfigError(f"settings{where}: " + "; ".join(_explain(model, e) for e in error.errors())) from error
+
+
+def _read(file: Path) -> dict[str, Any]:
+    try:
+        content = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        reason = " ".join(str(error).split())
+        raise ConfigError(f"--config {file} cannot be read ({reason}); expected a YAML file of settings") from error
+    if content is not None and not isinstance(content, dict):
+        raise ConfigError(f"--config {file} holds a {type(content).__name__}; expected settings as key: value")
+    return content or {}
+
+
+def _parse(assignment: str, value: str) -> Any:
+    try:
+        return yaml.safe_load(value)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"--set {assignment!r}: the value is not valid YAML") from error
+
+
+def _assign(settings: dict[str, Any], key: str, value: Any) -> None:
+    *parents, last = key.split(".")
+    for parent in parents:
+        inner = settings.setdefault(parent, {})
+        if not isinstance(inner, dict):
+            raise ConfigError(f"{key}: {parent} is not a group of settings")
+        settings = inner
+    settings[last] = value
+
+
+def _explain(model: type[BaseModel], error: Any) -> str:
+    location = [str(part) for part in error["loc"]]
+    key = ".".join(location)
+    if error["type"] == "missing":
+        return f"{key} is required"
+    if error["type"] != "extra_forbidden":
+        return f"{key or 'settings'}: {error['msg']} (got {error['input']!r})"
+    known = _fields(model, location[:-1])
+    near = difflib.get_close_matches(location[-1], known, n=1)
+    hint = f"did you mean {near[0]!r}?" if near else f"known keys: {', '.join(known)}"
+    return f"unknown key {key!r}; {hint}"
+
+
+def _fields(model: type[BaseModel], path: Sequence[str]) -> list[str]:
+    for part in path:
+        inner = _model_in(model.model_fields[part].annotation) if part in model.model_fields else None
+        if inner is None:
+            return []
+        model = inner
+    return list(model.model_fields)
+
+
+def _model_in(annotation: Any) -> type[BaseModel] | None:
+    candidates = [annotation, *typing.get_args(annotation)]
+    return next((c for c in candidates if isinstance(c, type) and issubclass(c, BaseModel)), None)

@@ -1,0 +1,67 @@
+"""The progress bar: units done, units per second, time left, and named figures."""
+
+from __future__ import annotations
+
+from types import TracebackType
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    Task,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from rich.text import Text
+
+
+class ProgressBar:
+    """Shows the progress of a stage on a console; use as a context manager."""
+
+    def __init__(self, console: Console, unit: str) -> None:
+        self._progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            _Rate(unit),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[values]}"),
+            console=console,
+        )
+        self._task: TaskID | None = None
+
+    def __enter__(self) -> ProgressBar:
+        self._progress.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._progress.stop()
+
+    def begin(self, task: str, total: int, done: int = 0) -> None:
+        """Start a bar of its own for a task."""
+        self._task = self._progress.add_task(task, total=total, completed=done, values="")
+
+    def advance(self, amount: int = 1, **values: float) -> None:
+        """Move the present bar on."""
+        if self._task is None:
+            return
+        text = "  ".join(f"{name} {value:.4g}" for name, value in values.items())
+        self._progress.update(self._task, advance=amount, **({"values": text} if text else {}))
+
+
+class _Rate(ProgressColumn):
+    def __init__(self, unit: str) -> None:
+        super().__init__()
+        self._unit = unit
+
+    def render(self, task: Task) -> Text:
+        speed = task.finished_speed or task.speed
+        return Text(f"{speed:.2f} {self._unit}/s" if speed else "")

@@ -1,0 +1,71 @@
+"""Settings of stage 1."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from cache_schema import BinSpec, ImageSpec, TeacherKind
+
+
+class Settings(BaseModel):
+    """Base of the settings: unknown keys refused."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class TeacherSettings(Settings):
+    """Which teacher runs, and how it looks at a frame."""
+
+    id: str
+    """Hub id, or a local folder written by `save_pretrained`."""
+    name: str | None = None
+    """Name in the cache; derived from the id if not given."""
+    revision: str | None = None
+    """Commit or tag of the hub repository."""
+    kind: TeacherKind | None = None
+    """What its numbers mean, where that cannot be told from its configuration."""
+    flip: bool = True
+    """Look at the mirrored frame too: doubles the cost, and tells where the teacher is unsure."""
+    scales: tuple[float, ...] = (1.0,)
+    """Test-time scales of the teacher's own input size."""
+    precision: Literal["float32", "float16", "bfloat16"] = "float32"
+
+
+class TargetSettings(Settings):
+    """Shape and encoding of the soft targets."""
+
+    grid_divisor: int = Field(default=4, ge=1)
+    """The target grid is the stored image divided by this."""
+    bins: BinSpec = BinSpec()
+    quantiles: tuple[float, float] = (0.02, 0.98)
+    encoding: Literal["moments", "topk", "dense"] | None = None
+    """`moments` for teachers with one value per pixel, `topk` for those with a bin head, unless given."""
+    topk: int = Field(default=8, ge=1)
+    token_grid: tuple[int, int] = (6, 10)
+
+
+class CacheTeacherConfig(Settings):
+    """Everything stage 1 needs to know."""
+
+    dataset: Literal["ddad"]
+    root: Path
+    cache: Path = Path("zarr")
+    splits: tuple[str, ...] | None = None
+    """Splits to cache; all that the dataset has if not given."""
+    teacher: TeacherSettings
+    image: ImageSpec = ImageSpec()
+    targets: TargetSettings = TargetSettings()
+    ego_masks: Path | None = None
+    """Folder of ego-vehicle masks in VFDepth's layout."""
+    on_missing: Literal["skip", "fail"] = "skip"
+    """What to do with a sample that lacks a camera or the LiDAR."""
+    limit: int | None = Field(default=None, ge=1)
+    """Only the first rigs of every split."""
+    shard_rigs: int = Field(default=16, ge=1)
+    """Rigs in one shard: what is written, checked, and lost by an interruption."""
+    lidar_points: int | None = Field(default=None, ge=1)
+    """Room for LiDAR points per camera; judged from the size of the sweeps if not given."""
+    device: str = "auto"

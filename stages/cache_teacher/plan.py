@@ -1,0 +1,146 @@
+"""What stage 1 would do: which rigs, which of them are done, and under which identity they are stored."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from cache_schema import LIDAR_CHUNK_POINTS, DatasetIdentity, SplitRecord, ego_masks_digest, samples_digest
+from cache_schema.errors import DatasetError
+from cache_schema.journal import Journal
+from cache_schema.layout import frames_group, journal_folder, teacher_group
+from stages.cache_teacher.config import CacheTeacherConfig
+from stages.cache_teacher.datasets.base import IncompleteSample, RigDataset, SampleRef
+from stages.cache_teacher.datasets.ddad import DdadDataset
+from stages.cache_teacher.datasets.ego_masks import EgoMasks, load_ego_masks
+
+
+@dataclass(frozen=True)
+class SplitPlan:
+    """One split: its samples, what is left out of it, and how much is done."""
+
+    name: str
+    record: SplitRecord
+    samples: tuple[SampleRef, ...]
+    incomplete: tuple[IncompleteSample, ...]
+    frames_done: int
+    teacher_done: int
+
+    def describe(self) -> list[str]:
+        """The split's part of the plan, and by name what is left out."""
+        done = f"{self.frames_done} with frames, {self.teacher_done} with this teacher done"
+        lines = [f"{self.name:8} {self.record.rigs} rigs; {done}"]
+        return lines + [f"{'':8} skipped: {sample}" for sample in self.incomplete]
+
+
+@dataclass(frozen=True)
+class CachePlan:
+    """All that stage 1 would do. Made by `plan`, carried out by `execute`."""
+
+    config: CacheTeacherConfig
+    dataset: RigDataset
+    identity: DatasetIdentity
+    ego_masks: EgoMasks | None
+    teacher_name: str
+    splits: tuple[SplitPlan, ...]
+
+    @property
+    def rigs(self) -> int:
+        """Rigs of all splits."""
+        return sum(split.record.rigs for split in self.splits)
+
+    def describe(self) -> list[str]:
+        """What would be done, one line each, for a person."""
+        ring = " → ".join(self.identity.cameras)
+        height, width = self.config.image.height, self.config.image.width
+        lines = [
+            f"dataset  {self.identity.name} {self.identity.version} at {self.config.root}",
+            f"ring     {ring}; {len(self.identity.adjacent_pairs)} adjacent pairs",
+            f"images   {width} × {height}, {self.config.image.encoding}",
+            f"teacher  {self.config.teacher.id}, in the cache as {self.teacher_name}",
+        ]
+        return lines + [line for split in self.splits for line in split.describe()]
+
+
+def plan(config: CacheTeacherConfig) -> CachePlan:
+    """Look at the dataset and the cache, change nothing.
+
+    Raises DatasetError for data that cannot be read, ConfigError for settings that contradict the dataset.
+    """
+    dataset = DdadDataset(config.root, on_missing=config.on_missing)
+    names = config.splits or dataset.splits
+    teacher_name = config.teacher.name or slug(config.teacher.id)
+    masks = _ego_masks(config, dataset)
+    splits = tuple(_plan_split(config, dataset, name, teacher_name, masks) for name in names)
+    return CachePlan(
+        config=config,
+        dataset=dataset,
+        identity=_identity(dataset, splits[0]),
+        ego_masks=masks,
+        teacher_name=teacher_name,
+        splits=splits,
+    )
+
+
+def slug(teacher_id: str) -> str:
+    """A name for a teacher in the cache: the last part of its hub id or folder, in characters a path may have."""
+    last = teacher_id.rstrip("/").rsplit("/", 1)[-1]
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", last).strip("-._").lower() or "teacher"
+
+
+def _plan_split(
+    config: CacheTeacherConfig, dataset: RigDataset, name: str, teacher_name: str, masks: EgoMasks | None
+) -> SplitPlan:
+    samples = tuple(dataset.samples(name))[: config.limit]
+    if not samples:
+        raise DatasetError(
+            f"split {name} of {config.root} has no complete sample: "
+            f"{'; '.join(str(sample) for sample in dataset.incomplete(name)[:3])}"
+        )
+    for scene in {sample.scene for sample in samples} if masks else ():
+        masks.index(scene)  # a scene without its masks is refused before any work is done
+    return SplitPlan(
+        name=name,
+        record=_split_record(config, dataset, name, samples, masks),
+        samples=samples,
+        incomplete=tuple(dataset.incomplete(name)),
+        frames_done=Journal(journal_folder(config.cache, frames_group(name))).rigs_done(),
+        teacher_done=Journal(journal_folder(config.cache, teacher_group(name, teacher_name))).rigs_done(),
+    )
+
+
+def _split_record(
+    config: CacheTeacherConfig,
+    dataset: RigDataset,
+    name: str,
+    samples: Sequence[SampleRef],
+    masks: EgoMasks | None,
+) -> SplitRecord:
+    points = config.lidar_points or dataset.lidar_capacity(name)
+    names = [text for sample in samples for text in (sample.scene, sample.sample)]
+    return SplitRecord(
+        rigs=len(samples),
+        samples_sha256=samples_digest((sample.scene, sample.sample) for sample in samples),
+        shard_rigs=config.shard_rigs,
+        lidar_points=-(-points // LIDAR_CHUNK_POINTS) * LIDAR_CHUNK_POINTS,
+        text_bytes=max(len(text.encode()) for text in names),
+        ego_masks_sha256=None if masks is None else ego_masks_digest(masks.masks),
+    )
+
+
+def _ego_masks(config: CacheTeacherConfig, dataset: RigDataset) -> EgoMasks | None:
+    if config.ego_masks is None:
+        return None
+    return load_ego_masks(config.ego_masks, dataset.cameras, (config.image.height, config.image.width))
+
+
+def _identity(dataset: RigDataset, split: SplitPlan) -> DatasetIdentity:
+    first = dataset.load(split.name, split.samples[0])
+    return DatasetIdentity(
+        name=dataset.name,
+        version=dataset.version,
+        cameras=dataset.cameras,
+        adjacent_pairs=dataset.adjacent_pairs,
+        native_size=first.images[0].shape[:2],
+    )

@@ -1,0 +1,121 @@
+"""From what a teacher predicted to scale-invariant bin probabilities (design: p_T), on the target grid.
+
+Every test-time view is normalised on its own, because a teacher's scale and shift change from one to the next:
+u = clip((d − q_low)/(q_high − q_low), 0, 1) with quantiles of the disparity d per view, outside the ego mask.
+Where the test-time views disagree the target widens: that is the teacher's own uncertainty, paid once.
+
+The abstract of arXiv 2512.08700 does not fix any of this; the choices are ours.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from jaxtyping import Bool, Float
+from torch import Tensor
+from torch.nn import functional as F
+
+from cache_schema import TargetSpec
+from cache_schema.soft_targets import (
+    SPREAD_MAX,
+    Moments,
+    Probabilities,
+    bin_positions,
+    certain_spread,
+    normal_bins,
+)
+from stages.cache_teacher.teachers.base import BinPrediction, PointPrediction
+
+
+def soft_target(
+    predictions: Sequence[PointPrediction | BinPrediction],
+    mask: Bool[np.ndarray, "V h w"],
+    spec: TargetSpec,
+) -> Moments | Probabilities:
+    """The target of one rig from all test-time views of its teacher; `mask` is False on the own car.
+
+    A teacher that predicts one value per pixel gives a normal target: the mean of u over the test-time views,
+    and a variance that is the certain target's plus the variance of u over the views. A teacher with a bin head
+    gives the average of its probabilities, moved to our bins.
+    """
+    size = (spec.height, spec.width)
+    points = [p for p in predictions if isinstance(p, PointPrediction)]
+    if points:
+        return _normal_target([_to_numpy(_resize(p.disparity, size)) for p in points], mask, spec)
+    bins = [p for p in predictions if isinstance(p, BinPrediction)]
+    return Probabilities(np.mean([_moved_bins(p, mask, spec) for p in bins], axis=0))
+
+
+def disparity_range(
+    disparity: Float[np.ndarray, "V h w"], mask: Bool[np.ndarray, "V h w"], quantiles: tuple[float, float]
+) -> tuple[Float[np.ndarray, "V 1 1"], Float[np.ndarray, "V 1 1"]]:
+    """Disparity at u = 0, and what one unit of u is worth; 0 where a view is constant.
+
+    A view that the mask covers whole is judged by all its pixels.
+    """
+    limits = [np.quantile(d[m] if m.any() else d, quantiles) for d, m in zip(disparity, mask, strict=True)]
+    low, high = np.stack(limits, axis=1)[:, :, None, None]
+    return low, high - low
+
+
+def normalise(
+    disparity: Float[np.ndarray, "V h w"], low: Float[np.ndarray, "V 1 1"], unit: Float[np.ndarray, "V 1 1"]
+) -> Float[np.ndarray, "V h w"]:
+    """u of each pixel; ½ everywhere in a view that is constant."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        u = np.clip((disparity - low) / unit, 0, 1)
+    return np.where(unit > 0, u, 0.5)
+
+
+def _normal_target(
+    disparities: Sequence[Float[np.ndarray, "V h w"]], mask: Bool[np.ndarray, "V h w"], spec: TargetSpec
+) -> Moments:
+    ranges = [disparity_range(d, mask, spec.quantiles) for d in disparities]
+    u = np.stack([normalise(d, *limits) for d, limits in zip(disparities, ranges, strict=True)])
+    mean = u.mean(axis=0)
+    spread = np.sqrt(certain_spread(mean, spec.bins) ** 2 + u.var(axis=0))
+    constant = np.any([unit == 0 for _, unit in ranges], axis=0)
+    return Moments(mean, np.where(constant, SPREAD_MAX, spread))  # a constant view says nothing about shape
+
+
+def _moved_bins(prediction: BinPrediction, mask: Bool[np.ndarray, "V h w"], spec: TargetSpec) -> np.ndarray:
+    """Bin probabilities (V, K, h, w) on our bins from a head whose bins have their own centre at every pixel."""
+    size = (spec.height, spec.width)
+    probability = _to_numpy(_resize(prediction.probability, size))  # V, J, h, w
+    centre = _to_numpy(_resize(prediction.centre_disparity, size))
+    expected = (probability * centre).sum(axis=1) / probability.sum(axis=1)
+    limits = disparity_range(expected, mask, spec.quantiles)
+    moved = np.zeros((len(centre), spec.bins.count, *size))
+    for j in range(centre.shape[1]):
+        _add_mass(moved, normalise(centre[:, j], *limits), probability[:, j], bin_positions(spec.bins))
+    return _widen(moved / moved.sum(axis=1, keepdims=True), spec)
+
+
+def _add_mass(moved: np.ndarray, u: np.ndarray, mass: np.ndarray, positions: np.ndarray) -> None:
+    """Share the mass at u between the two bins around it, so that the mean of u is kept."""
+    upper = np.clip(np.searchsorted(positions, u), 1, len(positions) - 1)
+    gap = positions[upper] - positions[upper - 1]
+    share = np.clip((u - positions[upper - 1]) / gap, 0, 1)
+    for index, part in ((upper - 1, 1 - share), (upper, share)):
+        at = index[:, None]
+        np.put_along_axis(moved, at, np.take_along_axis(moved, at, axis=1) + (mass * part)[:, None], axis=1)
+
+
+def _widen(probability: np.ndarray, spec: TargetSpec) -> np.ndarray:
+    """Give every bin the width of a certain target, as the targets of the other teachers have."""
+    u = bin_positions(spec.bins)[:, None, None]
+    kernel = normal_bins(u, certain_spread(u, spec.bins), spec.bins)[..., 0, 0]  # from bin, to bin
+    return np.einsum("vjhw,jk->vkhw", probability, kernel, optimize=True)
+
+
+def _resize(values: Tensor, size: tuple[int, int]) -> Tensor:
+    """To the target grid, averaging where the teacher sees finer; (V, …, h, w)."""
+    stacked = values if values.ndim == 4 else values[:, None]
+    resized = F.interpolate(stacked, size, mode="bilinear", align_corners=False, antialias=True)
+    return resized if values.ndim == 4 else resized[:, 0]
+
+
+def _to_numpy(values: Tensor) -> np.ndarray:
+    # In float64, since the scale and shift of a disparity may leave float32 few digits between its quantiles
+    return values.detach().cpu().numpy().astype(np.float64)

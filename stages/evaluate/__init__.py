@@ -1,0 +1,1 @@
+"""Stage 3: score students and cached teachers against LiDAR, by a protocol that is written into every result."""

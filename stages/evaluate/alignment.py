@@ -1,0 +1,23 @@
+"""Bringing a prediction of unknown scale, or scale and shift, to metres before it is scored."""
+
+from __future__ import annotations
+
+import numpy as np
+from jaxtyping import Float
+
+
+def median_scale(truth_m: Float[np.ndarray, "point"], predicted_m: Float[np.ndarray, "point"]) -> float:
+    """median(truth) / median(prediction), the field's usual scale (Zhou et al., CVPR 2017)."""
+    return float(np.median(truth_m) / np.median(predicted_m))
+
+
+def fit_disparity(u: Float[np.ndarray, "point"], truth_m: Float[np.ndarray, "point"]) -> tuple[float, float]:
+    """Least-squares (a, b) of a·u + b ≈ 1/truth: scale and shift of a relative disparity (MiDaS, TPAMI 2022)."""
+    design = np.stack([u, np.ones_like(u)], axis=1).astype(np.float64)
+    (a, b), *_ = np.linalg.lstsq(design, 1 / truth_m.astype(np.float64), rcond=None)
+    return float(a), float(b)
+
+
+def depth_from_disparity(disparity: Float[np.ndarray, "point"], max_depth_m: float) -> Float[np.ndarray, "point"]:
+    """1/disparity in metres; what lies at or beyond infinity becomes `max_depth_m`."""
+    return 1 / np.maximum(disparity, 1 / max_depth_m)

@@ -1,0 +1,22 @@
+"""Settings of stage 3."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict
+
+
+class EvaluateConfig(BaseModel):
+    """Everything stage 3 needs to know."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    cache: Path = Path("zarr")
+    run: Path | None = None
+    """Folder of a training run, whose student is scored; none: only the teachers are."""
+    split: str = "val"
+    protocol: str = "native"
+    teachers: tuple[str, ...] | None = None
+    """Teachers of the cache to score; all that are complete for the split if not given."""
+    device: str = "auto"

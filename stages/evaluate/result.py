@@ -1,0 +1,52 @@
+"""What stage 3 writes: `metrics.json`."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from stages.evaluate.protocol import Protocol, Scaling
+
+
+class Result(BaseModel):
+    """Base of all parts of the result: unknown keys refused."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Score(Result):
+    """Metrics of one camera, or the mean over cameras, and what they were computed from."""
+
+    metrics: dict[str, float | None]
+    """Mean over images; none where no image had a point in range."""
+    images: int
+    points: int
+    images_without_points: int
+    """Images of which no LiDAR point lies in range; they count in no mean."""
+
+
+class SubjectScores(Result):
+    """One subject (the student, or a teacher of the cache) under one scaling."""
+
+    subject: str
+    alignment: str
+    """How the prediction became metric: `metric`, or `disparity_least_squares` per image."""
+    scaling: Scaling
+    cameras: dict[str, Score]
+    mean: Score
+    """Mean over cameras; the counts are sums."""
+
+
+class Evaluation(Result):
+    """The whole of `metrics.json`."""
+
+    schema_version: Literal[1] = 1
+    code_version: str
+    cache: str
+    dataset: str
+    dataset_version: str
+    split: str
+    rigs: int
+    protocol: Protocol
+    scores: tuple[SubjectScores, ...]

@@ -1,0 +1,27 @@
+"""How a stage tells whoever watches what it is doing. Stages print nothing."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+
+class Progress(Protocol):
+    """A watcher of long work, such as the command line's progress bar."""
+
+    def begin(self, task: str, total: int, done: int = 0) -> None:
+        """A task of `total` units starts, `done` of which were done by an earlier run."""
+        ...
+
+    def advance(self, amount: int = 1, **values: float) -> None:
+        """Units of the current task were done; `values` are named figures to show beside it."""
+        ...
+
+
+class Silent:
+    """A watcher that does not look."""
+
+    def begin(self, task: str, total: int, done: int = 0) -> None:
+        """Ignore the task."""
+
+    def advance(self, amount: int = 1, **values: float) -> None:
+        """Ignore the step."""
