@@ -28,6 +28,10 @@ from cache_schema.soft_targets import (
 from stages.cache_teacher.teachers.base import BinPrediction, PointPrediction
 
 
+ROUNDING = 1e-6
+"""A view whose disparity varies by less than this share of itself is constant: the rest is float32's rounding."""
+
+
 def soft_target(
     predictions: Sequence[PointPrediction | BinPrediction],
     mask: Bool[np.ndarray, "V h w"],
@@ -56,7 +60,8 @@ def disparity_range(
     """
     limits = [np.quantile(d[m] if m.any() else d, quantiles) for d, m in zip(disparity, mask, strict=True)]
     low, high = np.stack(limits, axis=1)[:, :, None, None]
-    return low, high - low
+    contrast = high - low
+    return low, np.where(contrast > ROUNDING * np.maximum(np.abs(low), np.abs(high)), contrast, 0)
 
 
 def normalise(

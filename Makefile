@@ -1,0 +1,50 @@
+# One way to run each thing. Every target sets up .venv once, by itself.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+# make reproduce DATASET=ddad ROOT=/data/ddad TEACHER=depth-anything/Depth-Anything-V2-Large-hf
+DATASET ?= ddad
+ROOT ?=
+TEACHER ?=
+STEPS ?=
+OUT ?= runs/reproduce
+
+.DEFAULT_GOAL := help
+.PHONY: help setup test lint format reproduce bench clean
+
+help:  ## this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: $(READY)  ## install fsmde and all it needs into .venv, and link the fsmde command
+
+$(READY): pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	PIP_CONSTRAINT=constraints.txt $(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
+	touch $@
+
+test: $(READY)  ## the test suite; real frames too, where FSMDE_REAL_DATA names their folder
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto -m 'not slow'
+
+lint: $(READY)  ## ruff and mypy
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(READY)  ## let ruff order and format the code
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+reproduce: $(READY)  ## cache, train every variant, evaluate, compare: DATASET= ROOT= TEACHER= [STEPS=] [OUT=]
+	$(BIN)/fsmde reproduce --dataset '$(DATASET)' --root '$(ROOT)' --teacher '$(TEACHER)' --out '$(OUT)' \
+	  $(if $(STEPS),--steps '$(STEPS)')
+
+bench: $(READY)  ## measure what the documents claim; needs FSMDE_REAL_DATA
+	$(BIN)/python -m pytest -m slow -s tests
+	$(BIN)/python -m tests.bench
+
+clean:  ## remove the environment and what tools left; never a cache or a run
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis build *.egg-info
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

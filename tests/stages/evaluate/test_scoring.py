@@ -1,0 +1,121 @@
+"""The protocol at work: what counts, how it is averaged, how a prediction of unknown scale becomes metric."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from cache_schema import CachedRig, LidarView
+from cache_schema.errors import ConfigError
+from stages.evaluate.protocol import protocol
+from stages.evaluate.scoring import Scorer, ViewPair, disparity_pairs, metric_pairs
+
+NATIVE = (8, 12)
+CAMERAS = ("A", "B")
+DDAD = protocol("native", "ddad")
+
+
+def rig(depths: list[np.ndarray]) -> CachedRig:
+    """A rig whose views see a point at every pixel, at the given depths (H, W)."""
+    v, u = np.meshgrid(np.arange(NATIVE[0]), np.arange(NATIVE[1]), indexing="ij")
+    uv = np.stack([u.ravel(), v.ravel()], axis=1).astype(np.uint16)
+    views = len(depths)
+    return CachedRig(
+        scene="s",
+        sample="0",
+        timestamp=0,
+        images=np.zeros((views, *NATIVE, 3), np.uint8),
+        lidar=tuple(LidarView(uv, depth.astype(np.float32).ravel()) for depth in depths),
+        intrinsics_px=np.tile(np.eye(3, dtype=np.float32), (views, 1, 1)),
+        rig_from_camera=np.tile(np.eye(4), (views, 1, 1)),
+        world_from_camera=np.tile(np.eye(4), (views, 1, 1)),
+        world_from_rig=np.eye(4),
+        ego_mask=np.ones((views, *NATIVE), bool),
+    )
+
+
+def depth(seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).uniform(2, 150, NATIVE)
+
+
+def scores(pairs: list[list[ViewPair]], scaling: str = "none") -> dict[str, float | None]:
+    scorer = Scorer("student", "metric", CAMERAS, DDAD)
+    for rig_pairs in pairs:
+        scorer.add(rig_pairs)
+    return next(s for s in scorer.scores() if s.scaling == scaling).mean.metrics
+
+
+def test_a_perfect_prediction_scores_zero_through_the_whole_path() -> None:
+    truth = [depth(0), depth(1)]
+    pairs = metric_pairs(np.stack(truth), rig(truth), DDAD, NATIVE)
+    assert scores([pairs])["abs_rel"] == pytest.approx(0, abs=1e-6)
+
+
+def test_the_mean_is_over_images_then_cameras_not_over_points() -> None:
+    ten, one = np.full(10, 10.0), np.full(1, 10.0)
+    first = [ViewPair(ten, ten * 2), ViewPair(one, one)]
+    second = [ViewPair(one, one), ViewPair(one, one)]
+    assert scores([first, second])["abs_rel"] == pytest.approx((0.5 + 0) / 2)
+
+
+def test_points_out_of_range_do_not_count_and_predictions_are_clamped() -> None:
+    truth = depth()
+    truth[0, 0], truth[0, 1] = 250.0, 0.05
+    pairs = metric_pairs(np.full((1, *NATIVE), 1e6), rig([truth]), DDAD, NATIVE)
+    assert len(pairs[0].truth_m) == truth.size - 2
+    scorer = Scorer("student", "metric", ("A",), DDAD)
+    scorer.add([ViewPair(np.array([100.0]), np.array([1e6]))])
+    assert scorer.scores()[0].mean.metrics["abs_rel"] == pytest.approx(1.0)
+
+
+def test_an_image_without_points_is_counted_as_such_and_in_no_mean() -> None:
+    scorer = Scorer("student", "metric", CAMERAS, DDAD)
+    empty = ViewPair(np.zeros(0), np.zeros(0))
+    scorer.add([ViewPair(np.array([10.0]), np.array([12.0])), empty])
+    result = scorer.scores()[0]
+    assert result.mean.metrics["abs_rel"] == pytest.approx(0.2)
+    assert result.mean.images_without_points == 1
+    assert result.cameras["B"].metrics["abs_rel"] is None
+
+
+def test_median_scaling_per_image_and_per_rig() -> None:
+    near, far = np.array([10.0, 12.0, 14.0]), np.array([40.0, 44.0, 48.0])
+    pairs = [ViewPair(near, near * 2), ViewPair(far, far * 3)]
+    assert scores([pairs], "median_image")["abs_rel"] == pytest.approx(0)
+    per_rig = scores([pairs], "median_rig")["abs_rel"]
+    assert per_rig is not None
+    assert per_rig > 0.1, "one factor cannot mend two"
+
+
+def test_least_squares_in_disparity_recovers_scale_and_shift() -> None:
+    truth = depth()
+    u = 7 / truth - 0.02
+    pair = disparity_pairs(u[None], rig([truth]), DDAD, NATIVE)[0]
+    np.testing.assert_allclose(pair.predicted_m, pair.truth_m, rtol=1e-5)
+
+
+def test_disparity_beyond_infinity_is_the_far_end_of_the_range() -> None:
+    truth = np.full(NATIVE, 10.0)
+    truth[0] = 199.0
+    u = 1 / truth
+    u[0, 0] = -5.0
+    pair = disparity_pairs(u[None], rig([truth]), DDAD, NATIVE)[0]
+    assert np.isfinite(pair.predicted_m).all()
+    assert pair.predicted_m.max() <= 200.0 + 1e-6
+
+
+def test_the_own_car_is_left_out_where_the_protocol_says_so() -> None:
+    truth = [depth()]
+    masked = dataclasses.replace(rig(truth), ego_mask=np.zeros((1, *NATIVE), bool))
+    strict = DDAD.model_copy(update={"ego_mask": True})
+    assert len(metric_pairs(np.stack(truth), masked, strict, NATIVE)[0].truth_m) == 0
+    assert len(metric_pairs(np.stack(truth), masked, DDAD, NATIVE)[0].truth_m) == truth[0].size
+
+
+def test_protocols_are_data_with_the_range_of_the_dataset() -> None:
+    assert protocol("native", "ddad").range_m == (0.1, 200.0)
+    assert protocol("native", "nuscenes").range_m == (0.1, 80.0)
+    with pytest.raises(ConfigError, match="unknown protocol 'nativ'; there are: native"):
+        protocol("nativ", "ddad")
