@@ -24,9 +24,10 @@ class LidarView:
 
 @dataclass(frozen=True)
 class RigFrames:
-    """What one rig contributes to `frames/`; V cameras in ring order, images at native size.
+    """What one rig's cameras and LiDAR saw; V cameras in ring order, images decoded at native size.
 
-    `image_files` are the files the images were decoded from; `ego_mask_index` is −1 where there is no mask.
+    `image_files` are the files the images were decoded from. `a_from_b` maps homogeneous points of frame b to
+    frame a; the rig frame is x forward, y left, z up, a camera's is x right, y down, z forward.
     """
 
     scene: str
@@ -39,7 +40,6 @@ class RigFrames:
     rig_from_camera: Float64[np.ndarray, "V 4 4"]
     world_from_camera: Float64[np.ndarray, "V 4 4"]
     world_from_rig: Float64[np.ndarray, "4 4"]
-    ego_mask_index: Int16[np.ndarray, "V"]
 
 
 def empty_frames(rigs: int, dataset: DatasetIdentity, image: ImageSpec, split: SplitRecord) -> dict[str, np.ndarray]:
@@ -48,10 +48,16 @@ def empty_frames(rigs: int, dataset: DatasetIdentity, image: ImageSpec, split: S
     return {array.name: np.full(array.shape(sizes), array.fill, array.dtype) for array in frame_arrays(image)}
 
 
-def put_rig(blocks: dict[str, np.ndarray], row: int, rig: RigFrames, image: ImageSpec) -> None:
-    """Put one rig into its row of the arrays. Raises CacheError, naming the rig, where something does not fit."""
+def put_rig(
+    blocks: dict[str, np.ndarray], row: int, rig: RigFrames, ego_mask_index: Int16[np.ndarray, "V"], image: ImageSpec
+) -> None:
+    """Put one rig into its row of the arrays; `ego_mask_index` is −1 for a camera without a mask.
+
+    Raises CacheError, naming the rig, where something does not fit.
+    """
     try:
         _fill_row(blocks, row, rig, image)
+        blocks["ego_mask_index"][row] = ego_mask_index
     except CacheError as error:
         raise CacheError(f"{rig.scene} sample {rig.sample}: {error}") from error
 
@@ -69,7 +75,6 @@ def _fill_row(blocks: dict[str, np.ndarray], row: int, rig: RigFrames, image: Im
     blocks["rig_from_camera"][row] = rig.rig_from_camera
     blocks["world_from_camera"][row] = rig.world_from_camera
     blocks["world_from_rig"][row] = rig.world_from_rig
-    blocks["ego_mask_index"][row] = rig.ego_mask_index
 
 
 def _fill_files(blocks: dict[str, np.ndarray], row: int, rig: RigFrames, image: ImageSpec) -> None:

@@ -25,6 +25,7 @@ CAMERAS = ("FRONT", "LEFT", "REAR", "RIGHT")
 PAIRS = ((0, 1), (1, 2), (2, 3), (3, 0))
 NATIVE = (128, 192)
 TEXT_BYTES = 16
+EGO_MASK_INDEX = np.array([-1, 0, -1, -1], np.int16)
 
 
 def dataset(name: str = "tiny") -> DatasetIdentity:
@@ -89,7 +90,6 @@ def rig_frames(rig: int, image: ImageSpec) -> RigFrames:
         rig_from_camera=poses,
         world_from_camera=poses,
         world_from_rig=np.eye(4),
-        ego_mask_index=np.array([-1, 0, -1, -1], np.int16),
     )
 
 
@@ -131,7 +131,7 @@ def write_tiny_cache(
             for shard in frames.pending():
                 blocks = empty_frames(shard.stop - shard.start, dataset(), image, split_record(rigs))
                 for row, rig in enumerate(range(shard.start, shard.stop)):
-                    put_rig(blocks, row, rig_frames(rig, image), image)
+                    put_rig(blocks, row, rig_frames(rig, image), EGO_MASK_INDEX, image)
                 frames.write(shard, blocks)
             writer.complete_split(split, frames)
             if not teacher:

@@ -31,7 +31,8 @@ from stages.cache_teacher.config import CacheTeacherConfig
 from stages.cache_teacher.plan import CachePlan, SplitPlan
 from stages.cache_teacher.soft_targets import soft_target
 from stages.cache_teacher.teachers.base import Teacher
-from stages.cache_teacher.teachers.load import load_teacher
+from stages.cache_teacher.teachers.hub_teacher import load_teacher
+from stages.device import choose_device
 from stages.progress import Progress
 from stages.view_relation import pool_tokens, view_relation
 
@@ -86,7 +87,7 @@ def load_configured_teacher(config: CacheTeacherConfig) -> Teacher:
         kind=settings.kind,
         flip=settings.flip,
         scales=settings.scales,
-        device=config.device,
+        device=choose_device(config.device),
         precision=settings.precision,
     )
 
@@ -129,7 +130,7 @@ def _cache_shard(
     targets = []
     for row, rig in enumerate(_rigs(plan, job.split, shard)):
         if wants_frames:
-            put_rig(frames, row, rig, plan.config.image)
+            put_rig(frames, row, rig, plan.ego_mask_index(rig.scene), plan.config.image)
         if wants_targets:
             targets.append(_rig_targets(teacher, rig, plan, spec))
         progress.advance()
@@ -168,7 +169,7 @@ def _grid_mask(plan: CachePlan, rig: RigFrames, spec: TargetSpec) -> Bool[np.nda
     if plan.ego_masks is not None:
         masks = torch.from_numpy(plan.ego_masks.masks).float()[:, None]
         world = F.adaptive_avg_pool2d(masks, (spec.height, spec.width))[:, 0].numpy() == 1
-        for view, mask in enumerate(rig.ego_mask_index):
+        for view, mask in enumerate(plan.ego_mask_index(rig.scene)):
             if mask >= 0:
                 grid[view] = world[mask]
     return grid

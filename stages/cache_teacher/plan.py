@@ -6,6 +6,9 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
+from jaxtyping import Int16
+
 from cache_schema import LIDAR_CHUNK_POINTS, DatasetIdentity, SplitRecord, ego_masks_digest, samples_digest
 from cache_schema.errors import DatasetError
 from cache_schema.journal import Journal
@@ -13,7 +16,7 @@ from cache_schema.layout import frames_group, journal_folder, teacher_group
 from stages.cache_teacher.config import CacheTeacherConfig
 from stages.cache_teacher.datasets.base import IncompleteSample, RigDataset, SampleRef
 from stages.cache_teacher.datasets.ddad import DdadDataset
-from stages.cache_teacher.datasets.ego_masks import EgoMasks, load_ego_masks
+from stages.cache_teacher.datasets.ego_masks import NO_MASK, EgoMasks, load_ego_masks
 
 
 @dataclass(frozen=True)
@@ -49,6 +52,12 @@ class CachePlan:
     def rigs(self) -> int:
         """Rigs of all splits."""
         return sum(split.record.rigs for split in self.splits)
+
+    def ego_mask_index(self, scene: str) -> Int16[np.ndarray, "V"]:
+        """Which ego mask each camera of a scene has; −1: none."""
+        if self.ego_masks is None:
+            return np.full(len(self.identity.cameras), NO_MASK, np.int16)
+        return self.ego_masks.index(scene)
 
     def describe(self) -> list[str]:
         """What would be done, one line each, for a person."""

@@ -27,7 +27,6 @@ from cache_schema.soft_targets import (
 )
 from stages.cache_teacher.teachers.base import BinPrediction, PointPrediction
 
-
 ROUNDING = 1e-6
 """A view whose disparity varies by less than this share of itself is constant: the rest is float32's rounding."""
 

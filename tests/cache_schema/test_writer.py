@@ -12,7 +12,15 @@ import pytest
 
 from cache_schema import BinSpec, Cache, CacheWriter, ImageSpec, empty_frames, put_rig
 from cache_schema.errors import CacheCorruptError, CacheError, CacheLockedError, CacheMismatchError
-from tests.tiny_cache import dataset, ego_masks, rig_frames, split_record, teacher_record, write_tiny_cache
+from tests.tiny_cache import (
+    EGO_MASK_INDEX,
+    dataset,
+    ego_masks,
+    rig_frames,
+    split_record,
+    teacher_record,
+    write_tiny_cache,
+)
 
 IMAGE = ImageSpec(height=64, width=96)
 
@@ -25,7 +33,7 @@ def open_writer(path: Path, **changes: object) -> CacheWriter:
 def block(start: int, stop: int) -> dict[str, np.ndarray]:
     blocks = empty_frames(stop - start, dataset(), IMAGE, split_record(6))
     for row, rig in enumerate(range(start, stop)):
-        put_rig(blocks, row, rig_frames(rig, IMAGE), IMAGE)
+        put_rig(blocks, row, rig_frames(rig, IMAGE), EGO_MASK_INDEX, IMAGE)
     return blocks
 
 
@@ -59,7 +67,7 @@ def test_chunks_that_equal_the_fill_value_are_written(tmp_path: Path) -> None:
         frames = writer.add_split("train", split_record(4), ego_masks(image))
         blocks = empty_frames(4, dataset(), image, split_record(4))
         for row in range(4):
-            put_rig(blocks, row, rig_frames(row, image), image)
+            put_rig(blocks, row, rig_frames(row, image), EGO_MASK_INDEX, image)
         blocks["image"][:] = 0  # a black frame
         frames.write(frames.pending()[0], blocks)
         writer.complete_split("train", frames)
@@ -143,4 +151,4 @@ def test_too_many_lidar_points_are_refused_with_the_remedy() -> None:
     blocks = empty_frames(1, dataset(), IMAGE, split_record(1))
     blocks["lidar_depth"] = blocks["lidar_depth"][..., :100]
     with pytest.raises(CacheError, match=r"scene_00 sample 000000: camera 0 sees 600 .* --lidar-points 600"):
-        put_rig(blocks, 0, rig, IMAGE)
+        put_rig(blocks, 0, rig, EGO_MASK_INDEX, IMAGE)

@@ -10,8 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-import numpy as np
-from jaxtyping import Float32, Float64, UInt8, UInt16
+from cache_schema import RigFrames
 
 
 @dataclass(frozen=True)
@@ -35,34 +34,6 @@ class IncompleteSample:
         return f"{self.scene} sample {self.sample} lacks {', '.join(self.lacks)}"
 
 
-@dataclass(frozen=True)
-class LidarPoints:
-    """The LiDAR points that one camera sees, at most one per native pixel, ordered by pixel (v, then u).
-
-    `depth_m` is the camera's z, as the official toolkit computes it.
-    """
-
-    uv_px: UInt16[np.ndarray, "point 2"]
-    depth_m: Float32[np.ndarray, "point"]
-
-
-@dataclass(frozen=True)
-class Rig:
-    """All that one sample's cameras and LiDAR saw; V cameras in ring order.
-
-    `images` are decoded RGB at native size (H, W, 3); `image_files` are the bytes they were decoded from.
-    """
-
-    ref: SampleRef
-    images: tuple[UInt8[np.ndarray, "H W 3"], ...]
-    image_files: tuple[bytes, ...]
-    lidar: tuple[LidarPoints, ...]
-    intrinsics_px: Float32[np.ndarray, "V 3 3"]
-    rig_from_camera: Float64[np.ndarray, "V 4 4"]
-    world_from_camera: Float64[np.ndarray, "V 4 4"]
-    world_from_rig: Float64[np.ndarray, "4 4"]
-
-
 class RigDataset(Protocol):
     """A dataset of rigs. Cheap to pickle: a worker process opens its own copy."""
 
@@ -84,6 +55,6 @@ class RigDataset(Protocol):
         """An upper bound on the LiDAR points that one camera sees in one sample."""
         ...
 
-    def load(self, split: str, ref: SampleRef) -> Rig:
+    def load(self, split: str, ref: SampleRef) -> RigFrames:
         """Read one sample. Raises DatasetError, naming the file and the remedy."""
         ...

@@ -1,1 +1,6 @@
 """Teachers that stage 1 can run."""
+
+from stages.cache_teacher.teachers.base import BinPrediction, PointPrediction, Teacher, TeacherOutput
+from stages.cache_teacher.teachers.hub_teacher import load_teacher
+
+__all__ = ["BinPrediction", "PointPrediction", "Teacher", "TeacherOutput", "load_teacher"]

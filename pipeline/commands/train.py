@@ -1,0 +1,69 @@
+"""`fsmde train`: stage 2."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from pipeline import config
+from pipeline.commands.options import Assignments, CacheFolder, ConfigFile, Device, DryRun
+from pipeline.errors import one_line_errors
+from pipeline.progress import ProgressBar
+from pipeline.version import code_version
+
+
+def command(
+    run: Annotated[Path, typer.Option(help="Folder of the run; an interrupted run goes on from it.")],
+    cache: CacheFolder = None,
+    teacher: Annotated[
+        str | None, typer.Option(help="Name of a teacher in the cache.  [default: the only one]")
+    ] = None,
+    split: Annotated[str | None, typer.Option(help="Split to train on.  [default: train]")] = None,
+    epochs: Annotated[float | None, typer.Option(help="How often each rig is seen.  [default: 20]")] = None,
+    steps: Annotated[int | None, typer.Option(help="Optimizer steps, instead of epochs.")] = None,
+    batch_rigs: Annotated[int | None, typer.Option(help="Rigs in one step.  [default: 2]")] = None,
+    lr: Annotated[float | None, typer.Option(help="Highest learning rate.  [default: 0.0005]")] = None,
+    seed: Annotated[int | None, typer.Option(help="Initial weights and order of rigs.  [default: 0]")] = None,
+    workers: Annotated[int | None, typer.Option(help="Processes that read the cache.  [default: 2]")] = None,
+    encoder_weights: Annotated[
+        str | None, typer.Option(help="Hub id or folder of a ResNet to start from.  [default: random weights]")
+    ] = None,
+    device: Device = None,
+    config_file: ConfigFile = None,
+    assignments: Assignments = None,
+    dry_run: DryRun = False,
+) -> None:
+    """Train a student from the cache and nothing else. Run the same command again to resume."""
+    options = {
+        "teacher": teacher,
+        "split": split,
+        "epochs": epochs,
+        "steps": steps,
+        "loader.batch_rigs": batch_rigs,
+        "loader.workers": workers,
+        "optimizer.lr": lr,
+        "seed": seed,
+        "encoder_weights": encoder_weights,
+        "device": device,
+    }
+    with one_line_errors():
+        from stages.train.config import TrainConfig
+        from stages.train.execute import execute
+        from stages.train.plan import plan
+
+        console = Console()
+        settings = config.build(TrainConfig, config_file, assignments or [], options)
+        made = plan(settings, cache or Path("zarr"), run, code_version=code_version())
+        for line in made.describe():
+            console.print(line, markup=False, highlight=False)
+        if dry_run:
+            console.print("Nothing was done. Run without --dry-run to train.")
+            return
+        with ProgressBar(console, "steps") as progress:
+            result = execute(made, progress)
+        console.print(f"The student is in {result.student_folder}", markup=False, highlight=False)
+        console.print(f"Curves: tensorboard --logdir {run}", markup=False, highlight=False)
+        console.print(f"Next: fsmde evaluate --cache {made.cache_path} --run {run}", markup=False, highlight=False)

@@ -1,0 +1,211 @@
+"""DDAD, and any dataset in its format (DGP v1), as rigs."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path, PurePosixPath
+from typing import Any, Literal
+
+import numpy as np
+
+from cache_schema import RigFrames
+from cache_schema.errors import DatasetError
+from stages.cache_teacher.datasets.base import IncompleteSample, SampleRef
+from stages.cache_teacher.datasets.dgp_json import (
+    Calibration,
+    Scene,
+    microseconds,
+    read_calibration,
+    read_scene,
+    read_scene_splits,
+)
+from stages.cache_teacher.datasets.dgp_rig import LIDAR, intrinsics_of, mounting_of, read_rig
+from stages.cache_teacher.datasets.raw_files import REMEDY, count_points, path_inside
+from stages.cache_teacher.datasets.ring import Ring, ring_from_calibration, same_order
+
+DATASET_FILE = "ddad.json"
+CAPACITY_PROBES = 16
+CAPACITY_STEP = 4096
+
+
+class DdadDataset:
+    """The rigs under a folder that holds ddad.json.
+
+    Opening reads the dataset file and the calibrations of the scenes on disk; a scene file is read when it
+    is first asked for. The ring comes from the first calibration with the most cameras.
+
+    Raises DatasetError where the folder holds no such dataset, or two calibrations disagree on the ring.
+    """
+
+    name = "ddad"
+
+    def __init__(self, root: Path, on_missing: Literal["skip", "fail"]) -> None:
+        self.root = root
+        self.on_missing = on_missing
+        dataset_file = _find_dataset_file(root)
+        dataset = read_scene_splits(dataset_file)
+        self.version = dataset.version
+        self.splits = tuple(dataset.scene_files)
+        self._scene_paths = {
+            split: _paths_by_scene(files, dataset_file) for split, files in dataset.scene_files.items()
+        }
+        ring = _common_ring(self._scene_paths.values(), dataset_file)
+        self.cameras = ring.cameras
+        self.adjacent_pairs = ring.adjacent_pairs
+        self._forget()
+
+    def samples(self, split: str) -> Sequence[SampleRef]:
+        """All complete samples of a split, in the dataset's own order.
+
+        Raises DatasetError for an unknown split, for a scene file that cannot be read and, with
+        on_missing="fail", for incomplete samples.
+        """
+        complete, incomplete = self._index(split)
+        if incomplete and self.on_missing == "fail":
+            shown = "; ".join(str(sample) for sample in incomplete[:3])
+            more = f"; and {len(incomplete) - 3} more" if len(incomplete) > 3 else ""
+            raise DatasetError(
+                f"{self.root}: split {split!r} has {len(incomplete)} incomplete samples ({shown}{more}); "
+                "expected all cameras and the LiDAR in each; leave them out with --on-missing skip"
+            )
+        return complete
+
+    def incomplete(self, split: str) -> Sequence[IncompleteSample]:
+        """The samples of a split that lack a camera of the ring or the LiDAR, in the dataset's own order."""
+        return self._index(split)[1]
+
+    def lidar_capacity(self, split: str) -> int:
+        """An upper bound on the LiDAR points that one camera sees in one sample.
+
+        It is the size of the largest of up to 16 sweeps spread evenly over the split, rounded up to a
+        multiple of 4096; only the headers of their files are read. A camera sees no more than its part of
+        the sweep (about a quarter on DDAD), so the bound holds for the sweeps in between as well.
+        """
+        complete, _ = self._index(split)
+        probes = np.linspace(0, len(complete) - 1, min(CAPACITY_PROBES, len(complete))).astype(int)
+        largest = max((self._count_points(split, complete[i]) for i in probes), default=0)
+        return max(-(-largest // CAPACITY_STEP), 1) * CAPACITY_STEP
+
+    def load(self, split: str, ref: SampleRef) -> RigFrames:
+        """Read one sample. Raises DatasetError, naming the file and the remedy."""
+        scene = self._scene_of(split, ref)
+        if lacks := self._lacks(scene, ref.sample):
+            missing = IncompleteSample(ref.scene, ref.sample, lacks)
+            raise DatasetError(f"{scene.path}: {missing}; expected a complete sample, as samples() lists them")
+        return read_rig(ref, scene, self._calibration(scene, ref.sample), self.cameras)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """A worker process gets the dataset's layout, and reads the scenes it needs itself."""
+        return {key: value for key, value in vars(self).items() if not key.startswith("_read")}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        self._forget()
+
+    def _forget(self) -> None:
+        self._read_scenes: dict[Path, Scene] = {}
+        self._read_calibrations: dict[Path, Calibration] = {}
+        self._read_indices: dict[str, tuple[tuple[SampleRef, ...], tuple[IncompleteSample, ...]]] = {}
+
+    def _index(self, split: str) -> tuple[tuple[SampleRef, ...], tuple[IncompleteSample, ...]]:
+        if split not in self._read_indices:
+            entries = [
+                self._entry(name, scene, sample)
+                for name, path in self._scenes_of(split).items()
+                for scene in [self._scene(path)]
+                for sample in scene.samples
+            ]
+            complete = tuple(entry for entry in entries if isinstance(entry, SampleRef))
+            incomplete = tuple(entry for entry in entries if isinstance(entry, IncompleteSample))
+            self._read_indices[split] = complete, incomplete
+        return self._read_indices[split]
+
+    def _entry(self, name: str, scene: Scene, sample: str) -> SampleRef | IncompleteSample:
+        if lacks := self._lacks(scene, sample):
+            return IncompleteSample(name, sample, lacks)
+        timestamp = scene.samples[sample].sensors[LIDAR].timestamp
+        return SampleRef(name, sample, microseconds(timestamp, scene.path))
+
+    def _lacks(self, scene: Scene, sample: str) -> tuple[str, ...]:
+        return tuple(name for name in (*self.cameras, LIDAR) if name not in scene.samples[sample].sensors)
+
+    def _scenes_of(self, split: str) -> Mapping[str, Path]:
+        if split not in self._scene_paths:
+            raise DatasetError(
+                f"{self.root / DATASET_FILE}: has no split {split!r}; expected one of {', '.join(self.splits)}"
+            )
+        return self._scene_paths[split]
+
+    def _scene_of(self, split: str, ref: SampleRef) -> Scene:
+        path = self._scenes_of(split).get(ref.scene)
+        if path is None or ref.sample not in (scene := self._scene(path)).samples:
+            raise DatasetError(
+                f"{self.root}: split {split!r} has no sample {ref.sample} in scene {ref.scene}; "
+                "expected one that samples() lists"
+            )
+        return scene
+
+    def _scene(self, path: Path) -> Scene:
+        if path not in self._read_scenes:
+            self._read_scenes[path] = read_scene(path)
+        return self._read_scenes[path]
+
+    def _calibration(self, scene: Scene, sample: str) -> Calibration:
+        key = scene.samples[sample].calibration_key
+        path = path_inside(scene.path.parent / "calibration", f"{key}.json", scene.path)
+        if path not in self._read_calibrations:
+            self._read_calibrations[path] = read_calibration(path)
+        return self._read_calibrations[path]
+
+    def _count_points(self, split: str, ref: SampleRef) -> int:
+        scene = self._scene_of(split, ref)
+        sweep = scene.samples[ref.sample].sensors[LIDAR]
+        return count_points(path_inside(scene.path.parent, sweep.filename, scene.path))
+
+
+def _find_dataset_file(root: Path) -> Path:
+    if not root.is_dir():
+        raise DatasetError(f"{root}: no such folder; expected the folder that holds {DATASET_FILE}")
+    if not (root / DATASET_FILE).is_file():
+        nested = sorted(root.glob(f"*/{DATASET_FILE}"))
+        remedy = f"use {nested[0].parent}" if nested else "extract DDAD's archive and use its ddad_train_val folder"
+        raise DatasetError(f"{root}: holds no {DATASET_FILE}; expected DDAD or a dataset in its format; {remedy}")
+    return root / DATASET_FILE
+
+
+def _paths_by_scene(files: Sequence[str], dataset_file: Path) -> dict[str, Path]:
+    """Scene files by the name of their folder or, where several share it, by their path without suffix."""
+    folders = Counter(PurePosixPath(file).parent.name for file in files)
+    paths: dict[str, Path] = {}
+    for file in files:
+        relative = PurePosixPath(file)
+        folder = relative.parent.name
+        name = folder if folder and folders[folder] == 1 else str(relative.with_suffix(""))
+        if name in paths:
+            raise DatasetError(f"{dataset_file}: lists the scene {file} twice in a split; expected it once; {REMEDY}")
+        paths[name] = path_inside(dataset_file.parent, file, dataset_file)
+    return paths
+
+
+def _common_ring(splits: Iterable[Mapping[str, Path]], dataset_file: Path) -> Ring:
+    folders = dict.fromkeys(path.parent / "calibration" for scenes in splits for path in scenes.values())
+    calibrations = [read_calibration(path) for folder in folders for path in sorted(folder.glob("[!.]*.json"))]
+    largest = max(calibrations, key=lambda calibration: len(calibration.cameras), default=None)
+    if largest is None or not largest.cameras:
+        raise DatasetError(f"{dataset_file}: none of its scenes has a camera in <scene>/calibration/*.json; {REMEDY}")
+    ring = _ring(largest)
+    for calibration in calibrations:
+        if not same_order(ring.cameras, found := _ring(calibration).cameras):
+            raise DatasetError(
+                f"{calibration.path}: orders the cameras {', '.join(found)}; expected {', '.join(ring.cameras)} "
+                f"as {largest.path} does; put scenes of different cars into different datasets"
+            )
+    return ring
+
+
+def _ring(calibration: Calibration) -> Ring:
+    return ring_from_calibration(
+        {camera: mounting_of(calibration, camera) for camera in calibration.cameras},
+        {camera: intrinsics_of(calibration, camera) for camera in calibration.cameras},
+    )

@@ -1,0 +1,110 @@
+"""One sample of a DGP scene as a rig, to the last bit what TRI's toolkit makes of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float32, Float64, UInt8
+
+from cache_schema import RigFrames
+from cache_schema.errors import DatasetError
+from stages.cache_teacher.datasets.base import SampleRef
+from stages.cache_teacher.datasets.dgp_json import Calibration, Measurement, Pose, Sample, Scene
+from stages.cache_teacher.datasets.projection import project, world_points
+from stages.cache_teacher.datasets.raw_files import REMEDY, decode_rgb, path_inside, read_bytes, read_points
+from stages.cache_teacher.datasets.rigid import inverse_transform_from_pose, transform_from_pose
+
+LIDAR = "LIDAR"
+
+
+def read_rig(ref: SampleRef, scene: Scene, calibration: Calibration, cameras: Sequence[str]) -> RigFrames:
+    """Read the images and the sweep of a complete sample. Raises DatasetError naming the file at fault."""
+    sample = _SampleFiles(scene, ref.sample)
+    _check_calibrated(scene.samples[ref.sample], calibration)
+    image_paths = [sample.path(camera) for camera in cameras]
+    image_files = tuple(read_bytes(path) for path in image_paths)
+    images = _decode(image_files, image_paths)
+    intrinsics_px = np.stack([intrinsics_of(calibration, camera) for camera in cameras])
+    world_from_lidar = transform_from_pose(*sample.pose(LIDAR))
+    world = world_points(read_points(sample.path(LIDAR)), world_from_lidar)
+    lidar = tuple(
+        project(world, inverse_transform_from_pose(*sample.pose(camera)), K, images[0].shape[:2])
+        for camera, K in zip(cameras, intrinsics_px, strict=True)
+    )
+    return RigFrames(
+        scene=ref.scene,
+        sample=ref.sample,
+        timestamp=ref.timestamp,
+        images=images,
+        image_files=image_files,
+        lidar=lidar,
+        intrinsics_px=intrinsics_px,
+        rig_from_camera=np.stack([mounting_of(calibration, camera) for camera in cameras]),
+        world_from_camera=np.stack([transform_from_pose(*sample.pose(camera)) for camera in cameras]),
+        world_from_rig=world_from_lidar @ inverse_transform_from_pose(*_mounting(calibration, LIDAR)),
+    )
+
+
+def intrinsics_of(calibration: Calibration, camera: str) -> Float32[np.ndarray, "3 3"]:
+    """The pinhole matrix of a camera in pixels; the skew is dropped, as in the toolkit.
+
+    Raises DatasetError where its numbers are not finite.
+    """
+    i = calibration.intrinsics[camera]
+    with np.errstate(over="ignore"):
+        matrix = np.array([[i.fx, 0, i.cx], [0, i.fy, i.cy], [0, 0, 1]], dtype=np.float32)
+    if not np.isfinite(matrix).all():
+        raise DatasetError(f"{calibration.path}: {camera} has the intrinsics {i}; expected finite numbers; {REMEDY}")
+    return matrix
+
+
+def mounting_of(calibration: Calibration, sensor: str) -> Float64[np.ndarray, "4 4"]:
+    """rig_from_sensor of a calibration that holds it. Raises DatasetError where its pose is no rotation."""
+    return transform_from_pose(*_mounting(calibration, sensor))
+
+
+@dataclass(frozen=True)
+class _SampleFiles:
+    """Where one sample's files are, and the poses with the name that an error gives them."""
+
+    scene: Scene
+    sample: str
+
+    def path(self, sensor: str) -> Path:
+        return path_inside(self.scene.path.parent, self._measurement(sensor).filename, self.scene.path)
+
+    def pose(self, sensor: str) -> tuple[Pose, str]:
+        return self._measurement(sensor).pose, f"{self.scene.path}: {sensor} of sample {self.sample}"
+
+    def _measurement(self, sensor: str) -> Measurement:
+        return self.scene.samples[self.sample].sensors[sensor]
+
+
+def _check_calibrated(sample: Sample, calibration: Calibration) -> None:
+    """Every image needs a camera, also one outside the ring: else a camera would be lost in silence."""
+    images = {name for name, measurement in sample.sensors.items() if measurement.is_image}
+    lacking = sorted((images - {*calibration.cameras}) | ({LIDAR} - {*calibration.rig_from_sensor}))
+    if lacking:
+        found = ", ".join(calibration.rig_from_sensor) or "nothing"
+        raise DatasetError(
+            f"{calibration.path}: calibrates {found}; expected {', '.join(lacking)} as well, "
+            f"which a sample uses; {REMEDY}"
+        )
+
+
+def _mounting(calibration: Calibration, sensor: str) -> tuple[Pose, str]:
+    return calibration.rig_from_sensor[sensor], f"{calibration.path}: {sensor}"
+
+
+def _decode(files: Sequence[bytes], paths: Sequence[Path]) -> tuple[UInt8[np.ndarray, "H W 3"], ...]:
+    images = tuple(decode_rgb(data, path) for data, path in zip(files, paths, strict=True))
+    for image, path in zip(images, paths, strict=True):
+        if image.shape != images[0].shape:
+            raise DatasetError(
+                f"{path}: is {image.shape[1]}×{image.shape[0]} pixels; expected "
+                f"{images[0].shape[1]}×{images[0].shape[0]} as {paths[0].name} of the same sample; {REMEDY}"
+            )
+    return images

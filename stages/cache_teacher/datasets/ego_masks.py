@@ -1,0 +1,133 @@
+"""Own-car masks in VFDepth's layout: which pixels of a camera show the car that carries it.
+
+A folder holds `<CAMERA>_mask.png` for all scenes, or `<group>/<CAMERA>_mask.png` for cars of several shapes
+and `mask_index.json`, an object from scene to group. VFDepth's own index is a pickle, which can execute
+code when read, so it is never opened.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Int16, UInt8
+from PIL import Image
+from pydantic import TypeAdapter, ValidationError
+
+from cache_schema.errors import DatasetError
+from stages.cache_teacher.datasets.raw_files import decode_grey, path_inside, read_bytes
+
+INDEX_FILE = "mask_index.json"
+PICKLED_INDEX_FILE = "mask_idx_dict.pkl"
+NO_MASK = -1
+
+_INDEX = TypeAdapter(dict[str, str | int])
+
+
+@dataclass(frozen=True)
+class EgoMasks:
+    """M masks, 1 = world and 0 = own car, and which of them a scene's V cameras use."""
+
+    masks: UInt8[np.ndarray, "M H W"]
+    indices_by_group: Mapping[str, Int16[np.ndarray, "V"]]
+    group_by_scene: Mapping[str, str] | None
+    """None where one group serves all scenes."""
+    folder: Path
+
+    def index(self, scene: str) -> Int16[np.ndarray, "V"]:
+        """For each camera the index into `masks`, or -1 where no pixel is the own car's.
+
+        A scene whose name is a number may stand in the index without its leading zeros, as VFDepth writes
+        it. Raises DatasetError where the index does not name the scene.
+        """
+        if self.group_by_scene is None:
+            return next(iter(self.indices_by_group.values()))
+        plain = str(int(scene)) if scene.isdecimal() else scene
+        group = self.group_by_scene.get(scene, self.group_by_scene.get(plain))
+        if group is None:
+            raise DatasetError(
+                f"{self.folder / INDEX_FILE}: does not name the scene {scene}; expected the mask group of "
+                "every scene; add it to the file"
+            )
+        return self.indices_by_group[group]
+
+
+def load_ego_masks(folder: Path, cameras: Sequence[str], size_hw: tuple[int, int]) -> EgoMasks:
+    """Read the masks of the cameras (in ring order) and bring them to `size_hw` by nearest neighbour.
+
+    As in VFDepth, only the luminance counts (an alpha channel does not), a pixel is the own car's where it
+    is 0, and a camera without a file sees nothing of the own car. VFDepth's own resizing smooths; nearest
+    keeps the masks binary.
+
+    Raises DatasetError where the folder, the index, a group or all masks are missing, or a mask is unreadable.
+    """
+    if not folder.is_dir():
+        raise DatasetError(f"{folder}: no such folder; expected ego masks, <CAMERA>_mask.png; check the path")
+    group_by_scene = _read_index(folder)
+    groups = [""] if group_by_scene is None else sorted(set(group_by_scene.values()))
+    masks: list[UInt8[np.ndarray, "H W"]] = []
+    indices_by_group: dict[str, Int16[np.ndarray, "V"]] = {}
+    for group in groups:
+        found = _read_group(folder / group, cameras, size_hw)
+        numbers = {camera: len(masks) + i for i, camera in enumerate(found)}
+        indices_by_group[group] = np.array([numbers.get(camera, NO_MASK) for camera in cameras], dtype=np.int16)
+        masks.extend(found.values())
+    if not masks:
+        raise _no_masks(folder, cameras)
+    return EgoMasks(np.stack(masks), indices_by_group, group_by_scene, folder)
+
+
+def _read_index(folder: Path) -> dict[str, str] | None:
+    """The mask group of each scene, or None where the folder has no groups."""
+    index_file = folder / INDEX_FILE
+    if not index_file.exists():
+        if (folder / PICKLED_INDEX_FILE).exists():
+            raise _pickled_index(folder)
+        return None
+    try:
+        index = _INDEX.validate_json(read_bytes(index_file))
+    except ValidationError as error:
+        raise DatasetError(
+            f"{index_file}: is not an index of masks ({error.errors()[0]['msg']}); "
+            'expected {"<scene>": <group>, …}; mend the file'
+        ) from error
+    group_by_scene = {scene: str(group) for scene, group in index.items()}
+    for group in set(group_by_scene.values()):
+        if not path_inside(folder, group, index_file).is_dir():
+            raise DatasetError(
+                f"{index_file}: names the mask group {group}, but there is no folder {folder / group}; "
+                "add it or mend the file"
+            )
+    return group_by_scene
+
+
+def _read_group(folder: Path, cameras: Sequence[str], size_hw: tuple[int, int]) -> dict[str, UInt8[np.ndarray, "H W"]]:
+    paths = {camera: folder / f"{camera}_mask.png" for camera in cameras}
+    return {camera: _read_mask(path, size_hw) for camera, path in paths.items() if path.exists()}
+
+
+def _read_mask(path: Path, size_hw: tuple[int, int]) -> UInt8[np.ndarray, "H W"]:
+    world = (decode_grey(read_bytes(path), path) > 0).astype(np.uint8)
+    height, width = size_hw
+    return np.asarray(Image.fromarray(world).resize((width, height), Image.Resampling.NEAREST))
+
+
+def _pickled_index(folder: Path) -> DatasetError:
+    convert = (
+        "import json, pickle; from pathlib import Path; "
+        f"index = pickle.loads(Path('{PICKLED_INDEX_FILE}').read_bytes()); "
+        f"Path('{INDEX_FILE}').write_text(json.dumps({{str(k): int(v) for k, v in index.items()}}))"
+    )
+    return DatasetError(
+        f"{folder}: has {PICKLED_INDEX_FILE} but no {INDEX_FILE}; expected the latter, for a pickle can execute "
+        f'code; if you trust the file, convert it in that folder with: python -c "{convert}"'
+    )
+
+
+def _no_masks(folder: Path, cameras: Sequence[str]) -> DatasetError:
+    return DatasetError(
+        f"{folder}: has no mask for any of {', '.join(cameras)}; expected <CAMERA>_mask.png, "
+        f"or <group>/<CAMERA>_mask.png and {INDEX_FILE}; check the path"
+    )

@@ -1,0 +1,124 @@
+"""Raw files of a dataset, read so that whatever is wrong with one becomes a DatasetError naming it."""
+
+from __future__ import annotations
+
+import io
+import struct
+import zipfile
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path, PurePosixPath
+from typing import IO
+
+import numpy as np
+from jaxtyping import Float, UInt8
+from PIL import Image, UnidentifiedImageError
+
+from cache_schema.errors import DatasetError
+
+MAX_SIDE_PX = 65536  # pixel coordinates are stored as uint16
+IMAGE_FORMATS = ("JPEG", "PNG")  # some of Pillow's other formats start programs
+REMEDY = "extract it again from the dataset's archive"
+
+_BAD_IMAGE = (OSError, SyntaxError, ValueError, struct.error, Image.DecompressionBombError)
+_BAD_NPZ = (OSError, EOFError, ValueError, KeyError, RuntimeError, MemoryError, zipfile.BadZipFile, zlib.error)
+
+
+def path_inside(folder: Path, relative: str, named_in: Path) -> Path:
+    """A file that metadata names relative to `folder`. Raises DatasetError where the name leads out of it."""
+    name = PurePosixPath(relative)
+    if not name.parts or name.is_absolute() or ".." in name.parts or "\0" in relative:
+        raise DatasetError(
+            f"{named_in}: names the file {relative!r}; expected a path inside {folder}; "
+            "do not use this copy, get the dataset from its publisher"
+        )
+    return folder / name
+
+
+def read_bytes(path: Path) -> bytes:
+    """All of a file. Raises DatasetError where it is missing or unreadable."""
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise DatasetError(f"{path}: cannot be read ({error.strerror}); {REMEDY}") from error
+
+
+def decode_rgb(data: bytes, path: Path) -> UInt8[np.ndarray, "H W 3"]:
+    """The RGB values of an image file's bytes.
+
+    Raises DatasetError where it does not decode or is too large for pixel coordinates in uint16.
+    """
+    return _decode(data, path, "RGB")
+
+
+def decode_grey(data: bytes, path: Path) -> UInt8[np.ndarray, "H W"]:
+    """The luminance of an image file's bytes, transparency ignored. Raises DatasetError like `decode_rgb`."""
+    return _decode(data, path, "L")
+
+
+def read_points(path: Path) -> Float[np.ndarray, "point 3"]:
+    """X, Y, Z in metres of the points in an npz file's `data`, in file order. Never unpickles.
+
+    Raises DatasetError where `data` is missing, damaged or not floating point of shape (N, 4).
+    """
+    with _sweep_data(path) as file:
+        data = np.lib.format.read_array(file, allow_pickle=False)
+    _check_sweep(path, data.shape, data.dtype)
+    return data[:, :3]
+
+
+def count_points(path: Path) -> int:
+    """The number of points in an npz file's `data`, from the array's header alone.
+
+    Raises DatasetError like `read_points`, for what the header shows.
+    """
+    with _sweep_data(path) as file:
+        version = np.lib.format.read_magic(file)
+        header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+        shape, _, dtype = header(file)
+    _check_sweep(path, shape, dtype)
+    return int(shape[0])
+
+
+@contextmanager
+def _sweep_data(path: Path) -> Iterator[IO[bytes]]:
+    """The array file `data` inside an npz file."""
+    try:
+        with zipfile.ZipFile(path) as archive, archive.open("data.npy") as file:
+            yield file
+    except _BAD_NPZ as error:
+        raise _bad_sweep(path, _one_line(error)) from error
+
+
+def _decode(data: bytes, path: Path, mode: str) -> np.ndarray:
+    try:
+        with Image.open(io.BytesIO(data), formats=IMAGE_FORMATS) as image:
+            _check_size(path, image.size)
+            # convert() copies even where there is nothing to convert.
+            return np.asarray(image if image.mode == mode else image.convert(mode))
+    except _BAD_IMAGE as error:
+        found = "unknown format" if isinstance(error, UnidentifiedImageError) else _one_line(error)
+        raise DatasetError(f"{path}: does not decode ({found}); expected an undamaged JPEG or PNG; {REMEDY}") from error
+
+
+def _check_size(path: Path, size_wh: tuple[int, int]) -> None:
+    if max(size_wh) > MAX_SIDE_PX:
+        width, height = size_wh
+        raise DatasetError(f"{path}: is {width}×{height} pixels; expected at most {MAX_SIDE_PX} a side; {REMEDY}")
+
+
+def _check_sweep(path: Path, shape: tuple[int, ...], dtype: np.dtype) -> None:
+    if len(shape) != 2 or shape[1] != 4 or dtype not in (np.float32, np.float64):
+        raise _bad_sweep(path, f"`data` is {dtype} of shape {shape}")
+
+
+def _bad_sweep(path: Path, found: str) -> DatasetError:
+    return DatasetError(
+        f"{path}: is not a LiDAR sweep ({found}); expected an npz whose `data` is float32 or float64 "
+        f"of shape (N, 4): X, Y, Z, intensity; {REMEDY}"
+    )
+
+
+def _one_line(error: BaseException) -> str:
+    return " ".join(str(error).split()) or type(error).__name__

@@ -1,0 +1,172 @@
+"""Where a teacher's files are: a local folder, the hub's cache on this machine, or the hub itself."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from huggingface_hub import HfApi, constants, snapshot_download, try_to_load_from_cache
+from huggingface_hub.errors import OfflineModeIsEnabled, RepositoryNotFoundError, RevisionNotFoundError
+
+from cache_schema.errors import TeacherError
+from stages.cache_teacher.teachers.messages import one_line
+
+CONFIG = "config.json"
+PROCESSOR = "preprocessor_config.json"
+WEIGHTS = "model.safetensors"
+WEIGHTS_INDEX = "model.safetensors.index.json"
+WANTED_FROM_HUB = [CONFIG, PROCESSOR, WEIGHTS, WEIGHTS_INDEX, "model-*-of-*.safetensors"]
+
+HUB_TIMEOUT_S = 5.0
+"""How long the hub may take to answer the first question; the hub's own client would retry for minutes."""
+
+_HUB_ID = re.compile(r"\w[\w.-]*(/\w[\w.-]*)?")
+_OWN_FOLDER = "pass a folder written by save_pretrained, such as --teacher ./my-teacher"
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """The files of one teacher, all present.
+
+    `id` and `revision` are those of `TeacherIdentity`; `weights` are the safetensors files that are loaded,
+    sorted by name.
+    """
+
+    folder: Path
+    id: str
+    revision: str | None
+    weights: tuple[Path, ...]
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """The model's settings, as written in its config.json."""
+        return _read_json(self.folder / CONFIG)
+
+    @property
+    def processor(self) -> dict[str, Any] | None:
+        """The image processor's settings as published with the model, None where there are none."""
+        path = self.folder / PROCESSOR
+        return _read_json(path) if path.is_file() else None
+
+    def weights_sha256(self) -> str:
+        """SHA-256 of the weight files, one after the other; of a single file, what the hub shows for it."""
+        digest = hashlib.sha256()
+        for path in self.weights:
+            with path.open("rb") as file:
+                while block := file.read(1 << 20):
+                    digest.update(block)
+        return digest.hexdigest()
+
+
+def find_checkpoint(name_or_path: str, revision: str | None = None) -> Checkpoint:
+    """Find a teacher's files: an existing folder, else a hub id, looked up in the local hub cache before the hub.
+
+    A cached model is taken as it is, without asking whether the hub has a newer one: name the commit as `revision`
+    to decide that yourself.
+
+    Raises TeacherError where nothing is found, the hub cannot be reached, or the files are not all there.
+    """
+    folder = Path(name_or_path).expanduser()
+    if folder.is_dir():
+        if revision is not None:
+            raise TeacherError(
+                f"{name_or_path} is a local folder: leave out the revision {revision!r}, it is for hub ids"
+            )
+        return _complete(folder, id=folder.resolve().name, revision=None)
+    _require_hub_id(name_or_path)
+    snapshot = _cached_snapshot(name_or_path, revision) or _download(name_or_path, revision)
+    return _complete(snapshot, id=name_or_path, revision=snapshot.name)
+
+
+def _require_hub_id(name: str) -> None:
+    if not _HUB_ID.fullmatch(name):
+        raise TeacherError(f"no folder {name}, and it is not a hub id (owner/name) either; {_OWN_FOLDER}")
+
+
+def _cached_snapshot(repo_id: str, revision: str | None) -> Path | None:
+    """The snapshot folder in the hub cache if it holds all that is needed.
+
+    A snapshot without the processor's settings counts as incomplete: other programs cache the model alone, and
+    the defaults would feed it images of another size without a word.
+    """
+    config = try_to_load_from_cache(repo_id, CONFIG, cache_dir=constants.HF_HUB_CACHE, revision=revision)
+    if not isinstance(config, str):
+        return None
+    folder = Path(config).parent
+    complete = (folder / PROCESSOR).is_file() and _weight_files(folder)
+    return folder if complete else None
+
+
+def _download(repo_id: str, revision: str | None) -> Path:
+    teacher = f"teacher {repo_id!r}" + (f" at revision {revision!r}" if revision else "")
+    try:
+        HfApi().model_info(repo_id, revision=revision, timeout=HUB_TIMEOUT_S)
+    except Exception as error:  # the client's errors have no common base
+        raise TeacherError(
+            f"{teacher} is not (completely) in the hub cache {constants.HF_HUB_CACHE}, and {_why(error)}; {_OWN_FOLDER}"
+        ) from error
+    try:
+        folder = snapshot_download(
+            repo_id, revision=revision, cache_dir=constants.HF_HUB_CACHE, allow_patterns=WANTED_FROM_HUB
+        )
+    except Exception as error:
+        raise TeacherError(
+            f"{teacher}: the download to {constants.HF_HUB_CACHE} broke off ({one_line(error)}); run again to go on"
+        ) from error
+    return Path(folder)
+
+
+def _why(error: Exception) -> str:
+    if isinstance(error, RevisionNotFoundError):
+        return f"the hub {constants.ENDPOINT} has no such revision"
+    if isinstance(error, RepositoryNotFoundError):
+        return f"the hub {constants.ENDPOINT} has no such model, or shows it only after `hf auth login`"
+    if isinstance(error, OfflineModeIsEnabled):
+        return "HF_HUB_OFFLINE forbids asking the hub"
+    return f"the hub {constants.ENDPOINT} could not be reached ({one_line(error)})"
+
+
+def _complete(folder: Path, id: str, revision: str | None) -> Checkpoint:  # noqa: A002
+    if not (folder / CONFIG).is_file():
+        raise TeacherError(f"teacher {id}: {folder} holds no {CONFIG}; {_OWN_FOLDER}")
+    weights = _weight_files(folder)
+    if not weights:
+        raise TeacherError(f"teacher {id}: {folder} {_what_it_holds_instead(folder)}")
+    return Checkpoint(folder, id, revision, weights)
+
+
+def _weight_files(folder: Path) -> tuple[Path, ...]:
+    """The files that would be loaded, sorted by name; empty where one is missing."""
+    single, index = folder / WEIGHTS, folder / WEIGHTS_INDEX
+    if single.is_file():
+        return (single,)
+    if not index.is_file():
+        return ()
+    shards = tuple(folder / name for name in sorted(set(_read_json(index)["weight_map"].values())))
+    return shards if all(shard.is_file() for shard in shards) else ()
+
+
+def _what_it_holds_instead(folder: Path) -> str:
+    if (folder / WEIGHTS_INDEX).is_file():
+        return f"lacks some of the files that {WEIGHTS_INDEX} names; copy or download it again"
+    pickled = sorted(path.name for path in folder.glob("*.bin"))
+    if pickled:
+        return (
+            f"holds {pickled[0]} but no {WEIGHTS}, and pickled weights can execute code; convert them once where you"
+            " trust them: AutoModelForDepthEstimation.from_pretrained(folder).save_pretrained(folder)"
+        )
+    return f"holds no {WEIGHTS}; {_OWN_FOLDER}"
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise TeacherError(f"{path} is not JSON: {error}") from error
+    if not isinstance(value, dict):
+        raise TeacherError(f"{path} holds {type(value).__name__}, expected settings as a JSON object")
+    return value

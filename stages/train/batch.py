@@ -1,0 +1,68 @@
+"""What travels from the cache to the losses: B rigs, still as compact as they are stored."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Float16, Float32, Shaped, UInt8
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class EncodedTargets:
+    """A teacher's soft targets of B rigs, encoded as in the cache; `soft_targets.expand` decodes them."""
+
+    encoded: dict[str, Shaped[Tensor, "B ..."]]
+    view_relation: Float16[Tensor, "B P T T"]
+
+
+@dataclass(frozen=True)
+class TrainBatch:
+    """B rigs. `lidar_depth_m` is 0 where there is no point; `world` is False on the own car.
+
+    `rigs` names each rig as scene/sample.
+    """
+
+    images: UInt8[Tensor, "B V H W 3"]
+    lidar_depth_m: Float32[Tensor, "B V H W"]
+    world: Bool[Tensor, "B V H W"]
+    targets: EncodedTargets | None
+    rigs: tuple[str, ...]
+
+    def to(self, device: torch.device) -> TrainBatch:
+        """The batch on a device; does not wait for a copy from pinned memory."""
+        return self._each(lambda tensor: tensor.to(device, non_blocking=True))
+
+    def pin_memory(self) -> TrainBatch:
+        """The batch in page-locked memory; the DataLoader calls this."""
+        return self._each(Tensor.pin_memory)
+
+    def _each(self, change: Callable[[Tensor], Tensor]) -> TrainBatch:
+        targets = self.targets
+        if targets is not None:
+            encoded = {name: change(tensor) for name, tensor in targets.encoded.items()}
+            targets = EncodedTargets(encoded, change(targets.view_relation))
+        return TrainBatch(change(self.images), change(self.lidar_depth_m), change(self.world), targets, self.rigs)
+
+
+def collate(batches: Sequence[TrainBatch]) -> TrainBatch:
+    """Join batches into one."""
+    return TrainBatch(
+        images=torch.cat([batch.images for batch in batches]),
+        lidar_depth_m=torch.cat([batch.lidar_depth_m for batch in batches]),
+        world=torch.cat([batch.world for batch in batches]),
+        targets=_join_targets([batch.targets for batch in batches if batch.targets is not None]),
+        rigs=tuple(rig for batch in batches for rig in batch.rigs),
+    )
+
+
+def _join_targets(targets: Sequence[EncodedTargets]) -> EncodedTargets | None:
+    if not targets:
+        return None
+    names = targets[0].encoded
+    return EncodedTargets(
+        encoded={name: torch.cat([target.encoded[name] for target in targets]) for name in names},
+        view_relation=torch.cat([target.view_relation for target in targets]),
+    )

@@ -1,0 +1,140 @@
+"""Settings of stage 2."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from cache_schema.manifest import Record
+
+Precision = Literal["auto", "float32", "bfloat16", "float16"]
+
+
+class EncoderConfig(Record):
+    """A residual network; the defaults are ResNet-18."""
+
+    layer_type: Literal["basic", "bottleneck"] = "basic"
+    embedding_size: int = Field(default=64, ge=1)
+    """Channels of the stem."""
+    depths: tuple[int, int, int, int] = (2, 2, 2, 2)
+    """Residual layers of each stage."""
+    hidden_sizes: tuple[int, int, int, int] = (64, 128, 256, 512)
+    """Channels of each stage; their resolutions are 1/4, 1/8, 1/16 and 1/32 of the image."""
+
+
+class StudentConfig(Record):
+    """A student."""
+
+    encoder: EncoderConfig = EncoderConfig()
+    image_size: tuple[int, int] | None = None
+    """Height and width, in pixels, of the images it is trained on; none: as they are cached."""
+    decoder_channels: int = Field(default=64, ge=1)
+    bins: int = Field(default=64, ge=2, le=255)
+    """K. A student that learns from a teacher has as many bins as the teacher's targets."""
+    d_min_m: float = Field(default=1.0, gt=0)
+    d_max_m: float = Field(default=200.0, gt=0)
+    """All bin centres, and so all depths, lie between d_min_m and d_max_m; LiDAR points outside teach nothing."""
+    cross_view: bool = True
+    """Whether each view attends to its two neighbours at the coarsest scale."""
+    cross_view_heads: int = Field(default=4, ge=1)
+    cross_view_grid: tuple[int, int] = (3, 5)
+    """Rows and columns of tokens that each view shows to its neighbours."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> StudentConfig:
+        if self.d_min_m >= self.d_max_m:
+            raise ValueError(f"d_min_m {self.d_min_m} must be less than d_max_m {self.d_max_m}")
+        if self.decoder_channels % self.cross_view_heads:
+            raise ValueError(
+                f"decoder_channels {self.decoder_channels} must be a multiple of "
+                f"cross_view_heads {self.cross_view_heads}"
+            )
+        if min(self.cross_view_grid) < 1:
+            raise ValueError(f"cross_view_grid {self.cross_view_grid} needs at least one row and one column")
+        if self.image_size is not None and min(self.image_size) < 32:
+            raise ValueError(f"image_size {self.image_size} must be at least 32 × 32 pixels")
+        return self
+
+
+class LossConfig(Record):
+    """L = L_gt + ckd · (kl · KL + cross · L_cross) + view_relation · L_vr.
+
+    With `ckd` and `view_relation` both 0 the student learns from LiDAR alone and no teacher is read.
+    """
+
+    ckd: float = Field(default=1.0, ge=0)
+    """λ_ckd, the weight of what the teacher's bin probabilities teach."""
+    kl: float = Field(default=0.1, ge=0)
+    """Weight of KL(p_T‖p_S) within CKD."""
+    cross: float = Field(default=1.0, ge=0)
+    """Weight of L_gt(Σ p_T·c_S) within CKD."""
+    view_relation: float = Field(default=0.1, ge=0)
+    """λ_vr, the weight of the view relation."""
+    sky_u: float | None = Field(default=0.02, ge=0, lt=1)
+    """Pixels whose target lies at or below this normalised disparity (sky, very far) stay out of the KL, else the
+    student smears the sky over edges; none: every pixel counts."""
+
+    @property
+    def needs_teacher(self) -> bool:
+        """Whether any term reads a teacher's targets."""
+        return self.ckd > 0 or self.view_relation > 0
+
+
+class OptimizerConfig(Record):
+    """AdamW; the learning rate rises linearly, then falls along a half cosine."""
+
+    lr: float = Field(default=5e-4, gt=0)
+    """The highest learning rate."""
+    warmup_steps: int = Field(default=50, ge=0)
+    """Steps in which the learning rate rises to `lr`."""
+    floor: float = Field(default=0.05, ge=0, le=1)
+    """The learning rate of the last step, as a share of `lr`."""
+    weight_decay: float = Field(default=0.01, ge=0)
+    """For weights of layers; biases, normalisations and embeddings of places are not decayed."""
+    clip_norm: float = Field(default=1.0, gt=0)
+    """Gradients longer than this, over all weights together, are shortened to it."""
+
+
+class LoaderConfig(Record):
+    """How rigs are read."""
+
+    batch_rigs: int = Field(default=2, ge=1)
+    """Rigs in one step; each brings all its views."""
+    group_shards: int = Field(default=8, ge=1)
+    """Shards whose rigs are shuffled together: more is closer to a full shuffle, less is kinder to slow disks."""
+    workers: int = Field(default=2, ge=0)
+    """Processes that read; 0 reads in the training process. The order of rigs does not depend on it."""
+
+
+class TrainConfig(Record):
+    """Everything stage 2 needs to know besides the cache and the run's folder."""
+
+    split: str = "train"
+    teacher: str | None = None
+    """Name of the teacher in the cache; none: the only one there is. Not read if no loss needs a teacher."""
+    steps: int = Field(default=20_000, ge=1)
+    seed: int = Field(default=0, ge=0, lt=2**32)
+    """Decides the initial weights and the order of rigs."""
+    device: str = "auto"
+    precision: Precision = "auto"
+    """Of the network's convolutions and products; losses and depths stay in float32. auto: bfloat16 on GPUs that
+    have it, float16 on older ones, float32 elsewhere."""
+    encoder_weights: str | None = None
+    """Hub id or local folder of a ResNet to start from, such as microsoft/resnet-18; none: random weights."""
+    checkpoint_every: int = Field(default=500, ge=1)
+    """Steps between checkpoints; the last step always makes one."""
+    log_every: int = Field(default=20, ge=1)
+    """Steps between points of the training curves."""
+    student: StudentConfig = StudentConfig()
+    losses: LossConfig = LossConfig()
+    optimizer: OptimizerConfig = OptimizerConfig()
+    loader: LoaderConfig = LoaderConfig()
+
+    @model_validator(mode="after")
+    def _consistent(self) -> TrainConfig:
+        if self.optimizer.warmup_steps >= self.steps:
+            raise ValueError(
+                f"optimizer.warmup_steps {self.optimizer.warmup_steps} must be less than steps {self.steps}"
+            )
+        return self

@@ -1,0 +1,141 @@
+"""Stage 2 at work: batches from the cache, one step after the other, until the student is trained.
+
+An interrupted run goes on from its last checkpoint and, on the same machine, ends as if never interrupted.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from cache_schema import Cache
+from cache_schema.errors import TrainingError
+from stages.device import choose_device
+from stages.progress import Progress
+from stages.train.batch import TrainBatch
+from stages.train.checkpoint import TrainState, load_checkpoint, save_checkpoint, sweep, write_folder
+from stages.train.config import TrainConfig
+from stages.train.curves import Curves
+from stages.train.loader import RigDataset, make_loader, read_batches
+from stages.train.optimizer import clip_gradient, learning_rate, make_optimizer, take_step
+from stages.train.plan import TrainPlan
+from stages.train.precision import make_scaler
+from stages.train.run_folder import STUDENT, TENSORBOARD, only_trainer, start_session, this_session
+from stages.train.sampler import BatchStream, StreamState
+from stages.train.step import batch_loss
+from stages.train.student import Student, save_student
+from stages.train.student.encoder import load_encoder_weights
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """What stage 2 did: steps taken by this call, its last losses by name, and the folder of the student."""
+
+    steps: int
+    losses: dict[str, float]
+    student: Path
+
+
+def execute(plan: TrainPlan, progress: Progress, *, code_version: str) -> TrainResult:
+    """Carry out a plan. Raises TrainingError on a loss that is not finite, and the errors of the cache.
+
+    Whatever happens, the last checkpoint stays; the same plan made anew goes on from there.
+    """
+    with only_trainer(plan.run):
+        device = choose_device(plan.config.device)
+        session = this_session(plan.steps_done, device, code_version)
+        start_session(plan.run, plan.config, plan.data, plan.manifest_sha256, session)
+        sweep(plan.run)
+        return train(plan, device, progress)
+
+
+def train(plan: TrainPlan, device: torch.device, progress: Progress) -> TrainResult:
+    """The loop."""
+    config = plan.config
+    torch.manual_seed(config.seed)
+    student = new_student(config).to(device).train()
+    optimizer = make_optimizer(student, config.optimizer)
+    scaler = make_scaler(config.precision, device)
+    state = TrainState(step=0, stream=StreamState(seed=config.seed))
+    if plan.checkpoint is not None:
+        state = load_checkpoint(plan.checkpoint, student, optimizer, scaler)
+
+    losses: dict[str, float] = {}
+    progress.begin("train", config.steps, state.step)
+    with Curves(plan.run / TENSORBOARD, state.step, config.log_every) as curves:
+        for batch in read_batches(open_loader(plan, state, device)):
+            lr = learning_rate(state.step, config.steps, config.optimizer)
+            loss, terms = batch_loss(student, batch.to(device), config, plan.data)
+            torch.autograd.backward(scaler.scale(loss))
+            gradient = clip_gradient(student, optimizer, scaler, config.optimizer.clip_norm)
+            losses = to_numbers({"loss": loss, **terms, "gradient": gradient})
+            refuse_not_finite(losses, state.step, batch, plan.run, scaled=scaler.is_enabled())
+            take_step(optimizer, scaler, lr)
+
+            state = state.after(rigs=len(batch.rigs), of=plan.data.split.rigs)
+            progress.advance(1, **losses)
+            curves.draw(state.step, {**losses, "lr": lr})
+            if state.step % config.checkpoint_every == 0 or state.step == config.steps:
+                save_checkpoint(plan.run, state, student, optimizer, scaler)
+    return TrainResult(state.step - plan.steps_done, losses, store_student(plan.run, student))
+
+
+def new_student(config: TrainConfig) -> Student:
+    """A student with its first weights."""
+    student = Student(config.student)
+    if config.encoder_weights is not None:
+        load_encoder_weights(student.encoder, config.student.encoder, config.encoder_weights)
+    return student
+
+
+def open_loader(plan: TrainPlan, state: TrainState, device: torch.device) -> DataLoader[TrainBatch]:
+    """The batches that are left, from where the stream of rigs stands."""
+    config, cache = plan.config, Cache(plan.cache)
+    targets = None if config.teacher is None else cache.targets(config.split, config.teacher)
+    dataset = RigDataset(
+        cache.split(config.split),
+        targets,
+        native_size=plan.data.dataset.native_size,
+        image_size=plan.image_size,
+    )
+    stream = BatchStream(
+        state.stream,
+        rigs=plan.data.split.rigs,
+        shard_rigs=plan.data.split.shard_rigs,
+        group_shards=config.loader.group_shards,
+        batch_rigs=config.loader.batch_rigs,
+        batches=config.steps - state.step,
+    )
+    workers = min(config.loader.workers, len(stream))
+    return make_loader(dataset, stream, workers=workers, pin_memory=device.type == "cuda")
+
+
+def to_numbers(values: dict[str, Tensor]) -> dict[str, float]:
+    """Scalars as plain numbers, fetched from the device in one go."""
+    return dict(zip(values, torch.stack([value.detach() for value in values.values()]).tolist(), strict=True))
+
+
+def refuse_not_finite(losses: dict[str, float], step: int, batch: TrainBatch, run: Path, *, scaled: bool) -> None:
+    """Raise TrainingError if a loss, or the gradient, is not finite.
+
+    A `scaled` gradient may overflow: then the scaler skips the step and scales less.
+    """
+    bad = [name for name, value in losses.items() if not math.isfinite(value)]
+    if bad and not (scaled and bad == ["gradient"]):
+        raise TrainingError(
+            f"{', '.join(bad)} not finite in step {step + 1}, with rigs {', '.join(batch.rigs)}; the last checkpoint"
+            f" in {run} is kept; look at these rigs, or choose another --run with a lower optimizer.lr"
+        )
+
+
+def store_student(run: Path, student: Student) -> Path:
+    """Put the trained student where stage 3 looks for it."""
+    folder = run / STUDENT
+    if not folder.exists():
+        write_folder(folder, lambda aside: save_student(aside, student))
+    return folder

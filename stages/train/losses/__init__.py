@@ -1,0 +1,19 @@
+"""The losses of stage 2: `total_loss` composes them, one file each explains them."""
+
+from stages.train.config import LossConfig
+from stages.train.losses.ckd import bin_divergence, cross_depth
+from stages.train.losses.masked_mean import masked_mean
+from stages.train.losses.silog import silog
+from stages.train.losses.total import TeacherTargets, total_loss
+from stages.train.losses.vrkd import relation_distance
+
+__all__ = [
+    "LossConfig",
+    "TeacherTargets",
+    "bin_divergence",
+    "cross_depth",
+    "masked_mean",
+    "relation_distance",
+    "silog",
+    "total_loss",
+]

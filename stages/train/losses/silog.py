@@ -1,0 +1,34 @@
+"""L_gt: the scale-aware log loss on LiDAR points."""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from stages.train.losses.masked_mean import masked_mean
+
+MEAN_WEIGHT = 0.15
+"""λ of AdaBins (arXiv 2011.14141, eq. 4): how much of the mean error counts besides its variance."""
+
+_ROOM = 1e-6
+"""Added under the root, whose slope at 0 is infinite."""
+
+
+def silog(
+    depth_m: Float[Tensor, "*shape"], truth_m: Float[Tensor, "*shape"], mask: Bool[Tensor, "*shape"]
+) -> Float[Tensor, ""]:
+    """√(mean(e²) − 0.85 · mean(e)²) with e = ln(depth) − ln(truth), where `mask` holds; 0 where it holds nowhere.
+
+    Both in metres and positive where `mask` holds. As AdaBins without its factor 10. Computed as
+    √(variance + 0.15 · mean²), which does not lose digits, in float32 or better.
+    """
+    error = _log(depth_m, mask) - _log(truth_m, mask)
+    mean = masked_mean(error, mask)
+    variance = masked_mean((error - mean) ** 2, mask)
+    return (variance + MEAN_WEIGHT * mean**2 + _ROOM).sqrt() - _ROOM**0.5
+
+
+def _log(depth_m: Tensor, mask: Tensor) -> Tensor:
+    dtype: torch.dtype = torch.promote_types(depth_m.dtype, torch.float32)
+    return depth_m.to(dtype).masked_fill(~mask, 1).log()

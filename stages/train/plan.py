@@ -1,0 +1,131 @@
+"""What stage 2 would do: which rigs, which teacher, how many steps, and how many of them are done."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from cache_schema import Cache, Manifest
+from cache_schema.errors import CacheMissingError, ConfigError
+from cache_schema.manifest import record_digest
+from stages.device import choose_device
+from stages.train.checkpoint import KEPT, checkpoints, read_state
+from stages.train.config import TrainConfig
+from stages.train.precision import resolve_precision
+from stages.train.run_folder import TrainingData, refuse_another_run, training_data
+from stages.train.student import Student
+
+
+@dataclass(frozen=True)
+class TrainPlan:
+    """All that stage 2 would do. Made by `plan`, carried out by `execute`.
+
+    `config` has every default resolved: the teacher's name (none where no loss needs one), the image size, the
+    precision. `checkpoint` is where the run goes on, none for a new one.
+    """
+
+    config: TrainConfig
+    cache: Path
+    run: Path
+    data: TrainingData
+    manifest_sha256: str
+    checkpoint: Path | None
+    steps_done: int
+    weights: int
+
+    @property
+    def image_size(self) -> tuple[int, int]:
+        """Height and width of the images to train on, in pixels."""
+        return self.config.student.image_size or (self.data.image.height, self.data.image.width)
+
+    @property
+    def checkpoint_bytes(self) -> int:
+        """Room that the checkpoints take: the weights and AdamW's two moments, in float32, of each that is kept."""
+        return (KEPT + 1) * 3 * 4 * self.weights  # one more while the newest is written
+
+    def describe(self) -> list[str]:
+        """What would be done, one line each, for a person."""
+        config, dataset = self.config, self.data.dataset
+        rigs, batch = self.data.split.rigs, config.loader.batch_rigs
+        height, width = self.image_size
+        return [
+            f"cache    {self.cache}: {dataset.name} {dataset.version}, split {config.split}, {rigs} rigs"
+            f" of {len(dataset.cameras)} views",
+            f"teacher  {config.teacher or 'none: LiDAR only'}",
+            f"student  {self.weights / 1e6:.1f} M weights, {width} × {height} images, {config.student.bins} bins",
+            f"steps    {config.steps} of {batch} rigs ({config.steps * batch / rigs:.1f} epochs), {config.precision};"
+            f" {self.steps_done} done",
+            f"run      {self.run}, up to {self.checkpoint_bytes / 1e6:.0f} MB of checkpoints",
+        ]
+
+
+def plan(config: TrainConfig, cache: Path, run: Path) -> TrainPlan:
+    """Look at the cache and the run's folder, change nothing.
+
+    Raises CacheMissingError or CacheIncompleteError for a split or teacher that cannot be read, ConfigError for
+    settings that contradict the cache, TrainingError for a folder that holds another run.
+    """
+    opened = Cache(cache)
+    opened.split(config.split)
+    resolved = resolve(config, opened.manifest, cache)
+    if resolved.teacher is not None:
+        opened.targets(config.split, resolved.teacher)
+    data = training_data(opened.manifest, resolved.split, resolved.teacher)
+    _refuse_other_bins(resolved, data)
+    refuse_another_run(run, resolved, data)
+    last = next(reversed(checkpoints(run)), None)
+    return TrainPlan(
+        config=resolved,
+        cache=cache,
+        run=run,
+        data=data,
+        manifest_sha256=record_digest(opened.manifest),
+        checkpoint=last,
+        steps_done=0 if last is None else read_state(last).step,
+        weights=_count_weights(resolved),
+    )
+
+
+def resolve(config: TrainConfig, manifest: Manifest, cache: Path) -> TrainConfig:
+    """The settings with the defaults that depend on the cache and the machine filled in."""
+    size = config.student.image_size or (manifest.image.height, manifest.image.width)
+    return config.model_copy(
+        update={
+            "teacher": _choose_teacher(config, manifest, cache),
+            "precision": resolve_precision(config.precision, choose_device(config.device)),
+            "student": config.student.model_copy(update={"image_size": size}),
+        }
+    )
+
+
+def _choose_teacher(config: TrainConfig, manifest: Manifest, cache: Path) -> str | None:
+    if not config.losses.needs_teacher:
+        return None
+    names = list(manifest.teachers)
+    if config.teacher is not None or len(names) == 1:
+        return config.teacher or names[0]
+    if not names:
+        raise CacheMissingError(
+            f"{cache} has no teacher; add one with: fsmde cache-teacher … --cache {cache}, or train from LiDAR alone"
+            " with losses.ckd=0 and losses.view_relation=0"
+        )
+    raise ConfigError(f"{cache} has several teachers, set teacher to one of: {', '.join(names)}")
+
+
+def _refuse_other_bins(config: TrainConfig, data: TrainingData) -> None:
+    if data.teacher is None or config.losses.ckd == 0:
+        return
+    bins = data.teacher.targets.bins.count
+    if bins != config.student.bins:
+        raise ConfigError(
+            f"teacher {config.teacher} has targets over {bins} bins, the student has {config.student.bins};"
+            f" set student.bins={bins}"
+        )
+
+
+def _count_weights(config: TrainConfig) -> int:
+    with torch.device("meta"):  # shapes without numbers
+        student = Student(config.student)
+    return sum(parameter.numel() for parameter in student.parameters())

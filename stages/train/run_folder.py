@@ -1,0 +1,120 @@
+"""The folder of a run: its configuration, and what it was trained on, by what and where.
+
+run/
+  config.json        the settings, with every `auto` and default resolved
+  provenance.json    the cache and the sessions (a first start and its resumes)
+  checkpoints/step_000100/ …
+  tensorboard/
+  student/           the trained student
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+from filelock import FileLock, Timeout
+
+from cache_schema import DatasetIdentity, ImageSpec, Manifest, SplitRecord, TeacherRecord
+from cache_schema.durable import write_atomic
+from cache_schema.errors import TrainingError
+from cache_schema.manifest import Record, differing_fields
+from stages.train.config import TrainConfig
+from stages.train.stored import read_record
+
+CONFIG = "config.json"
+PROVENANCE = "provenance.json"
+STUDENT = "student"
+TENSORBOARD = "tensorboard"
+LOCK = ".lock"
+ANOTHER_RUN = "choose another --run"
+
+
+class TrainingData(Record):
+    """The part of a cache that a run reads; teachers and splits added to the cache later do not change it."""
+
+    dataset: DatasetIdentity
+    image: ImageSpec
+    split: SplitRecord
+    teacher: TeacherRecord | None
+
+
+class Session(Record):
+    """One start of a run."""
+
+    first_step: int
+    code_version: str
+    torch_version: str
+    device: str
+
+
+class Provenance(Record):
+    """Where a run comes from."""
+
+    seed: int
+    data: TrainingData
+    manifest_sha256: str
+    """Digest of the cache's whole manifest at the first start."""
+    sessions: tuple[Session, ...]
+
+
+def training_data(manifest: Manifest, split: str, teacher: str | None) -> TrainingData:
+    """What a run on this split with this teacher reads."""
+    record = manifest.splits[split].model_copy(update={"frames_complete": True, "teachers_complete": ()})
+    teacher_record = None if teacher is None else manifest.teachers[teacher]
+    return TrainingData(dataset=manifest.dataset, image=manifest.image, split=record, teacher=teacher_record)
+
+
+def refuse_another_run(run: Path, config: TrainConfig, data: TrainingData) -> None:
+    """Raise TrainingError if the folder holds a run with other settings or other data, naming what differs."""
+    if not (run / CONFIG).exists():
+        return
+    stored = read_record(TrainConfig, run / CONFIG, ANOTHER_RUN)
+    differences = differing_fields(_what_matters(stored), _what_matters(config))
+    differences += [f"cache {line}" for line in differing_fields(_provenance(run).data, data)]
+    if differences:
+        raise TrainingError(f"{run} holds a run that differs in {'; '.join(differences)}; {ANOTHER_RUN}")
+
+
+def start_session(run: Path, config: TrainConfig, data: TrainingData, manifest_sha256: str, session: Session) -> None:
+    """Write the records of a new run, or add a session to those of an old one."""
+    earlier = _provenance(run).sessions if (run / CONFIG).exists() else ()
+    provenance = Provenance(seed=config.seed, data=data, manifest_sha256=manifest_sha256, sessions=(*earlier, session))
+    write_atomic(run / PROVENANCE, provenance.model_dump_json(indent=2) + "\n")
+    write_atomic(run / CONFIG, config.model_dump_json(indent=2) + "\n")  # last: it makes the folder a run
+
+
+def this_session(first_step: int, device: torch.device, code_version: str) -> Session:
+    """The session that starts now."""
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+    return Session(first_step=first_step, code_version=code_version, torch_version=torch.__version__, device=name)
+
+
+@contextmanager
+def only_trainer(run: Path) -> Iterator[None]:
+    """Hold a run's folder, made where absent. Raises TrainingError if another process trains into it.
+
+    The system releases the lock when its holder dies.
+    """
+    run.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(run / LOCK, timeout=0)
+    try:
+        lock.acquire()
+    except Timeout as error:
+        raise TrainingError(f"another process trains into {run}; wait for it to end, or {ANOTHER_RUN}") from error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _provenance(run: Path) -> Provenance:
+    return read_record(Provenance, run / PROVENANCE, ANOTHER_RUN)
+
+
+def _what_matters(config: TrainConfig) -> TrainConfig:
+    """The settings without those that do not change what is computed; a resumed run may have these otherwise."""
+    loader = config.loader.model_copy(update={"workers": 0})
+    return config.model_copy(update={"device": "auto", "checkpoint_every": 1, "log_every": 1, "loader": loader})
