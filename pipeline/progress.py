@@ -53,8 +53,10 @@ class ProgressBar:
         """Move the present bar on."""
         if self._task is None:
             return
-        text = "  ".join(f"{name} {value:.4g}" for name, value in values.items())
-        self._progress.update(self._task, advance=amount, **({"values": text} if text else {}))
+        self._progress.update(self._task, advance=amount)
+        if values:
+            figures = "  ".join(f"{name} {value:.4g}" for name, value in values.items())
+            self._progress.update(self._task, values=figures)
 
 
 class _Rate(ProgressColumn):

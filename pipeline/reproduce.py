@@ -58,7 +58,8 @@ def reproduce(
         say(f"variant {variant}")
         run = out / variant
         settings = training.model_copy(update={"losses": training.losses.model_copy(update=dict(changes))})
-        train_execute.execute(train_plan.plan(settings, cache.cache, run, code_version=code_version), progress)
+        planned = train_plan.plan(settings, cache.cache, run)
+        train_execute.execute(planned, progress, code_version=code_version)
         made = evaluate_plan.plan(EvaluateConfig(cache=cache.cache, run=run, split=split, device=cache.device))
         evaluations[variant] = evaluate_execute.execute(made, progress, code_version=code_version)
     table = out / "ablation.md"
@@ -69,7 +70,7 @@ def reproduce(
 def rows(evaluations: Mapping[str, Evaluation]) -> list[tuple[str, dict[str, float | None]]]:
     """Metrics without scaling of every variant's student, and of the cached teachers, aligned to LiDAR."""
     students = [(name, _unscaled(e, "student").mean.metrics) for name, e in evaluations.items()]
-    last = next(reversed(evaluations.values()))
+    *_, last = evaluations.values()
     teachers = [
         (f"{s.subject}, aligned", s.mean.metrics)
         for s in last.scores

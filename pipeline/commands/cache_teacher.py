@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
 
@@ -79,7 +80,7 @@ def command(
         run(config_file, assignments or [], options, dry_run=dry_run)
 
 
-def run(config_file: Path | None, assignments: list[str], options: dict[str, object], *, dry_run: bool) -> None:
+def run(config_file: Path | None, assignments: list[str], options: Mapping[str, object], *, dry_run: bool) -> None:
     """Carry the verb out. Heavy imports happen here, so that `--help` answers at once."""
     from stages.cache_teacher.config import CacheTeacherConfig
     from stages.cache_teacher.estimate import estimate

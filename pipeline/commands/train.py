@@ -56,14 +56,14 @@ def command(
 
         console = Console()
         settings = config.build(TrainConfig, config_file, assignments or [], options)
-        made = plan(settings, cache or Path("zarr"), run, code_version=code_version())
+        made = plan(settings, cache or Path("zarr"), run)
         for line in made.describe():
             console.print(line, markup=False, highlight=False)
         if dry_run:
             console.print("Nothing was done. Run without --dry-run to train.")
             return
         with ProgressBar(console, "steps") as progress:
-            result = execute(made, progress)
-        console.print(f"The student is in {result.student_folder}", markup=False, highlight=False)
+            result = execute(made, progress, code_version=code_version())
+        console.print(f"The student is in {result.student}", markup=False, highlight=False)
         console.print(f"Curves: tensorboard --logdir {run}", markup=False, highlight=False)
-        console.print(f"Next: fsmde evaluate --cache {made.cache_path} --run {run}", markup=False, highlight=False)
+        console.print(f"Next: fsmde evaluate --cache {made.cache} --run {run}", markup=False, highlight=False)

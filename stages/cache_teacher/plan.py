@@ -107,8 +107,9 @@ def _plan_split(
             f"split {name} of {config.root} has no complete sample: "
             f"{'; '.join(str(sample) for sample in dataset.incomplete(name)[:3])}"
         )
-    for scene in {sample.scene for sample in samples} if masks else ():
-        masks.index(scene)  # a scene without its masks is refused before any work is done
+    if masks is not None:
+        for scene in {sample.scene for sample in samples}:
+            masks.index(scene)  # a scene without its masks is refused before any work is done
     return SplitPlan(
         name=name,
         record=_split_record(config, dataset, name, samples, masks),

@@ -110,7 +110,8 @@ def _widen(probability: np.ndarray, spec: TargetSpec) -> np.ndarray:
     """Give every bin the width of a certain target, as the targets of the other teachers have."""
     u = bin_positions(spec.bins)[:, None, None]
     kernel = normal_bins(u, certain_spread(u, spec.bins), spec.bins)[..., 0, 0]  # from bin, to bin
-    return np.einsum("vjhw,jk->vkhw", probability, kernel, optimize=True)
+    widened: np.ndarray = np.einsum("vjhw,jk->vkhw", probability, kernel, optimize=True)
+    return widened
 
 
 def _resize(values: Tensor, size: tuple[int, int]) -> Tensor:

@@ -20,4 +20,4 @@ def fit_disparity(u: Float[np.ndarray, "point"], truth_m: Float[np.ndarray, "poi
 
 def depth_from_disparity(disparity: Float[np.ndarray, "point"], max_depth_m: float) -> Float[np.ndarray, "point"]:
     """1/disparity in metres; what lies at or beyond infinity becomes `max_depth_m`."""
-    return 1 / np.maximum(disparity, 1 / max_depth_m)
+    return np.asarray(1 / np.maximum(disparity, 1 / max_depth_m))

@@ -19,7 +19,7 @@ def at_native_pixels(
     y0, y1, fy = _neighbours(uv_px[:, 1], native_size[0], h)
     upper = prediction[y0, x0] * (1 - fx) + prediction[y0, x1] * fx
     lower = prediction[y1, x0] * (1 - fx) + prediction[y1, x1] * fx
-    return upper * (1 - fy) + lower * fy
+    return np.asarray(upper * (1 - fy) + lower * fy)
 
 
 def _neighbours(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from cache_schema import RigFrames
 
@@ -34,6 +34,7 @@ class IncompleteSample:
         return f"{self.scene} sample {self.sample} lacks {', '.join(self.lacks)}"
 
 
+@runtime_checkable
 class RigDataset(Protocol):
     """A dataset of rigs. Cheap to pickle: a worker process opens its own copy."""
 

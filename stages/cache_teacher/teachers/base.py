@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float, UInt8
@@ -47,6 +47,7 @@ class TeacherOutput:
     features: Float[Tensor, "V C hf wf"]
 
 
+@runtime_checkable
 class Teacher(Protocol):
     """A loaded teacher."""
 

@@ -25,10 +25,10 @@ def silog(
     """
     error = _log(depth_m, mask) - _log(truth_m, mask)
     mean = masked_mean(error, mask)
-    variance = masked_mean((error - mean) ** 2, mask)
-    return (variance + MEAN_WEIGHT * mean**2 + _ROOM).sqrt() - _ROOM**0.5
+    variance = masked_mean((error - mean).square(), mask)
+    return (variance + MEAN_WEIGHT * mean.square() + _ROOM).sqrt() - _ROOM**0.5
 
 
 def _log(depth_m: Tensor, mask: Tensor) -> Tensor:
-    dtype: torch.dtype = torch.promote_types(depth_m.dtype, torch.float32)
-    return depth_m.to(dtype).masked_fill(~mask, 1).log()
+    precise = depth_m.to(torch.promote_types(depth_m.dtype, torch.float32))
+    return precise.masked_fill(~mask, 1).log()
