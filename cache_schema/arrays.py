@@ -105,7 +105,8 @@ TARGET_ARRAYS = {
     "moments": (
         ArraySpec(
             "bin_mean", ("rig", "camera", "height", "width"), "uint16", 65535, "1",
-            "mean of the target on the normalised disparity u, as a code: u = code / 65534", per_rig=True,
+            "mean of the target on the normalised disparity u, as a code: u = code / largest_code, "
+            "which is in the attributes", per_rig=True,
         ),
         ArraySpec(
             "bin_spread", ("rig", "camera", "height", "width"), "uint8", 255, "1",

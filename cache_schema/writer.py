@@ -40,7 +40,7 @@ from cache_schema.manifest import (
     record_digest,
 )
 from cache_schema.manifest_file import consolidate, read_manifest, write_manifest
-from cache_schema.soft_targets import spread_limits
+from cache_schema.soft_targets import mean_codes, spread_limits
 from cache_schema.store import create_array, open_array, read, shard_file
 
 
@@ -284,11 +284,14 @@ def ego_masks_digest(masks: np.ndarray) -> str:
     return hashlib.sha256(np.ascontiguousarray(masks).tobytes()).hexdigest()
 
 
-def _decoding_attributes(array: ArraySpec, targets: TargetSpec) -> dict[str, float]:
-    if array.name != "bin_spread":
-        return {}
-    low, high = spread_limits(targets.bins)
-    return {"spread_min": low, "spread_max": high}
+def _decoding_attributes(array: ArraySpec, targets: TargetSpec) -> dict[str, int | float]:
+    """What another client needs to decode the array."""
+    if array.name == "bin_mean":
+        return {"largest_code": mean_codes(targets.bins)}
+    if array.name == "bin_spread":
+        low, high = spread_limits(targets.bins)
+        return {"spread_min": low, "spread_max": high}
+    return {}
 
 
 def _sync_up_to(folder: Path, top: Path) -> None:

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from types import TracebackType
 
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
     Progress,
     ProgressColumn,
     Task,
-    TaskID,
     TextColumn,
     TimeElapsedColumn,
     TimeRemainingColumn,
@@ -23,18 +23,16 @@ class ProgressBar:
     """Shows the progress of a stage on a console; use as a context manager."""
 
     def __init__(self, console: Console, unit: str) -> None:
-        self._progress = Progress(
+        self._progress = _WithFigures(
             TextColumn("{task.description}"),
-            BarColumn(),
+            BarColumn(bar_width=20),
             MofNCompleteColumn(),
             _Rate(unit),
             TimeElapsedColumn(),
             TextColumn("left"),
             TimeRemainingColumn(),
-            TextColumn("{task.fields[values]}"),
             console=console,
         )
-        self._task: TaskID | None = None
 
     def __enter__(self) -> ProgressBar:
         self._progress.start()
@@ -47,16 +45,23 @@ class ProgressBar:
 
     def begin(self, task: str, total: int, done: int = 0) -> None:
         """Start a bar of its own for a task."""
-        self._task = self._progress.add_task(task, total=total, completed=done, values="")
+        self._progress.add_task(task, total=total, completed=done)
 
     def advance(self, amount: int = 1, **values: float) -> None:
-        """Move the present bar on."""
-        if self._task is None:
-            return
-        self._progress.update(self._task, advance=amount)
-        if values:
-            figures = "  ".join(f"{name} {value:.4g}" for name, value in values.items())
-            self._progress.update(self._task, values=figures)
+        """Move the present bar on, and show the figures below it."""
+        self._progress.figures = "  ".join(f"{name} {value:.3g}" for name, value in values.items())
+        self._progress.update(self._progress.task_ids[-1], advance=amount)
+
+
+class _WithFigures(Progress):
+    """Bars, and one line of named figures below them."""
+
+    figures = ""
+
+    def get_renderables(self) -> Iterable[RenderableType]:
+        yield from super().get_renderables()
+        if self.figures:
+            yield Text(self.figures, style="dim")
 
 
 class _Rate(ProgressColumn):

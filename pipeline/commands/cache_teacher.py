@@ -46,6 +46,9 @@ def command(
     shard_rigs: Annotated[int | None, typer.Option(help="Rigs in one shard.  [default: 16]")] = None,
     lidar_points: Annotated[int | None, typer.Option(help="Room for LiDAR points per camera.")] = None,
     device: Device = None,
+    precision: Annotated[
+        str | None, typer.Option(help="float32, float16 or bfloat16, of the teacher.  [default: float32]")
+    ] = None,
     config_file: ConfigFile = None,
     assignments: Assignments = None,
     dry_run: DryRun = False,
@@ -64,6 +67,7 @@ def command(
         "teacher.kind": teacher_kind,
         "teacher.revision": revision,
         "teacher.flip": flip,
+        "teacher.precision": precision,
         "targets.encoding": encoding,
         "image.height": height,
         "image.width": width,
@@ -91,7 +95,7 @@ def run(config_file: Path | None, assignments: list[str], options: Mapping[str, 
     settings = config.build(CacheTeacherConfig, config_file, assignments, options)
     made = plan(settings)
     for line in made.describe():
-        console.print(line, markup=False, highlight=False)
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
     with ProgressBar(console, "rigs") as progress:
         if dry_run:
             sizes = estimate(made, progress, code_version=code_version())

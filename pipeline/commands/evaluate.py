@@ -57,45 +57,52 @@ def command(
 def print_tables(console: Console, evaluation: Evaluation) -> None:
     """The means of every subject and scaling, then the cameras of the first subject without scaling."""
     low, high = evaluation.protocol.range_m
-    title = (
+    console.print(
         f"{evaluation.dataset} {evaluation.split}, {evaluation.rigs} rigs; "
-        f"protocol {evaluation.protocol.name}, {low:g} < depth < {high:g} m"
+        f"protocol {evaluation.protocol.name}, {low:g} < depth < {high:g} m",
+        highlight=False,
     )
-    means = _table(title, "subject, scaling")
+    means = _table("mean over cameras")
     for scores in evaluation.scores:
-        _add_row(means, f"{scores.subject}, {_SCALING[scores.scaling]}", scores.mean)
-    console.print(means)
-    if evaluation.scores:
-        first = evaluation.scores[0]
-        cameras = _table(f"{first.subject} by camera, {_SCALING[first.scaling]}", "camera")
-        for camera, score in first.cameras.items():
-            _add_row(cameras, camera, score)
-        _add_row(cameras, "mean", first.mean)
-        console.print(cameras)
+        name = scores.subject if scores.scaling == "none" else f"  {_SCALING[scores.scaling]}"
+        _add_row(means, name, scores.mean)
+    console.print(means, "")
+    if not evaluation.scores:
+        return
+    first = evaluation.scores[0]
+    cameras = _table(f"{first.subject} by camera")
+    for camera, score in first.cameras.items():
+        _add_row(cameras, camera, score)
+    console.print(cameras, "")
+    console.print(
+        f"{first.mean.images} images, {first.mean.points} LiDAR points. Teachers have no scale of their own: "
+        "they are fitted to the LiDAR of each image, by least squares in disparity.",
+        highlight=False,
+    )
 
 
-_SCALING = {"none": "no scaling", "median_image": "median per image", "median_rig": "median per rig"}
+_SCALING = {"median_image": "median per image", "median_rig": "median per rig"}
 _HEADINGS = {
     "abs_rel": "AbsRel",
     "sq_rel": "SqRel",
     "rmse": "RMSE",
     "rmse_log": "RMSElog",
     "silog": "SILog",
-    "delta_1": "δ<1.25",
-    "delta_2": "δ<1.25²",
-    "delta_3": "δ<1.25³",
+    "delta_1": "δ1",
+    "delta_2": "δ2",
+    "delta_3": "δ3",
 }
 
 
-def _table(title: str, first: str) -> Table:
-    table = Table(title=title)
-    table.add_column(first)
-    for heading in (*_HEADINGS.values(), "images", "points"):
-        table.add_column(heading, justify="right")
+def _table(first: str) -> Table:
+    """A table that fits a terminal of 80 columns."""
+    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="bold underline")
+    table.add_column(first, no_wrap=True)
+    for heading in _HEADINGS.values():
+        table.add_column(heading, justify="right", no_wrap=True)
     return table
 
 
 def _add_row(table: Table, name: str, score: Score) -> None:
     values = [score.metrics[metric] for metric in _HEADINGS]
-    figures = ["–" if value is None else f"{value:.3f}" for value in values]
-    table.add_row(name, *figures, str(score.images), str(score.points))
+    table.add_row(name, *("–" if value is None else f"{value:.3f}" for value in values))

@@ -58,7 +58,7 @@ def command(
         settings = config.build(TrainConfig, config_file, assignments or [], options)
         made = plan(settings, cache or Path("zarr"), run)
         for line in made.describe():
-            console.print(line, markup=False, highlight=False)
+            console.print(line, markup=False, highlight=False, soft_wrap=True)
         if dry_run:
             console.print("Nothing was done. Run without --dry-run to train.")
             return

@@ -19,7 +19,6 @@ from stages.device import choose_device
 from stages.progress import Progress
 from stages.train.batch import TrainBatch
 from stages.train.checkpoint import TrainState, load_checkpoint, save_checkpoint, sweep, write_folder
-from stages.train.config import TrainConfig
 from stages.train.curves import Curves
 from stages.train.loader import RigDataset, make_loader, read_batches
 from stages.train.optimizer import clip_gradient, learning_rate, make_optimizer, take_step
@@ -48,17 +47,17 @@ def execute(plan: TrainPlan, progress: Progress, *, code_version: str) -> TrainR
     """
     with only_trainer(plan.run):
         device = choose_device(plan.config.device)
+        student = first_student(plan).to(device)
         session = this_session(plan.steps_done, device, code_version)
         start_session(plan.run, plan.config, plan.data, plan.manifest_sha256, session)
         sweep(plan.run)
-        return train(plan, device, progress)
+        return train(plan, student, device, progress)
 
 
-def train(plan: TrainPlan, device: torch.device, progress: Progress) -> TrainResult:
+def train(plan: TrainPlan, student: Student, device: torch.device, progress: Progress) -> TrainResult:
     """The loop."""
     config = plan.config
-    torch.manual_seed(config.seed)
-    student = new_student(config).to(device).train()
+    student.train()
     optimizer = make_optimizer(student, config.optimizer)
     scaler = make_scaler(config.precision, device)
     state = TrainState(step=0, stream=StreamState(seed=config.seed))
@@ -85,10 +84,12 @@ def train(plan: TrainPlan, device: torch.device, progress: Progress) -> TrainRes
     return TrainResult(state.step - plan.steps_done, losses, store_student(plan.run, student))
 
 
-def new_student(config: TrainConfig) -> Student:
-    """A student with its first weights."""
+def first_student(plan: TrainPlan) -> Student:
+    """A student with the weights it starts from; a run that goes on overwrites them with its checkpoint's."""
+    config = plan.config
+    torch.manual_seed(config.seed)
     student = Student(config.student)
-    if config.encoder_weights is not None:
+    if config.encoder_weights is not None and plan.checkpoint is None:
         load_encoder_weights(student.encoder, config.student.encoder, config.encoder_weights)
     return student
 

@@ -74,8 +74,9 @@ def plan(config: TrainConfig, cache: Path, run: Path) -> TrainPlan:
         opened.targets(config.split, resolved.teacher)
     data = training_data(opened.manifest, resolved.split, resolved.teacher)
     _refuse_other_bins(resolved, data)
-    refuse_another_run(run, resolved, data)
     last = next(reversed(checkpoints(run)), None)
+    if last is not None:
+        refuse_another_run(run, resolved, data)
     return TrainPlan(
         config=resolved,
         cache=cache,

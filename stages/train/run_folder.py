@@ -68,9 +68,7 @@ def training_data(manifest: Manifest, split: str, teacher: str | None) -> Traini
 
 
 def refuse_another_run(run: Path, config: TrainConfig, data: TrainingData) -> None:
-    """Raise TrainingError if the folder holds a run with other settings or other data, naming what differs."""
-    if not (run / CONFIG).exists():
-        return
+    """Raise TrainingError if the run in the folder has other settings or other data, naming what differs."""
     stored = read_record(TrainConfig, run / CONFIG, ANOTHER_RUN)
     differences = differing_fields(_what_matters(stored), _what_matters(config))
     differences += [f"cache {line}" for line in differing_fields(_provenance(run).data, data)]
@@ -79,11 +77,11 @@ def refuse_another_run(run: Path, config: TrainConfig, data: TrainingData) -> No
 
 
 def start_session(run: Path, config: TrainConfig, data: TrainingData, manifest_sha256: str, session: Session) -> None:
-    """Write the records of a new run, or add a session to those of an old one."""
-    earlier = _provenance(run).sessions if (run / CONFIG).exists() else ()
+    """Write the records of a new run, or add a session to those of one that is resumed."""
+    earlier = _provenance(run).sessions if session.first_step > 0 else ()
     provenance = Provenance(seed=config.seed, data=data, manifest_sha256=manifest_sha256, sessions=(*earlier, session))
     write_atomic(run / PROVENANCE, provenance.model_dump_json(indent=2) + "\n")
-    write_atomic(run / CONFIG, config.model_dump_json(indent=2) + "\n")  # last: it makes the folder a run
+    write_atomic(run / CONFIG, config.model_dump_json(indent=2) + "\n")
 
 
 def this_session(first_step: int, device: torch.device, code_version: str) -> Session:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
@@ -11,8 +13,8 @@ from stages.train.losses.masked_mean import masked_mean
 MEAN_WEIGHT = 0.15
 """λ of AdaBins (arXiv 2011.14141, eq. 4): how much of the mean error counts besides its variance."""
 
-_ROOM = 1e-6
-"""Added under the root, whose slope at 0 is infinite."""
+_ROOM = 2.0**-20
+"""Added under the root, whose slope at 0 is infinite. Its own root is exact, so a perfect depth costs exactly 0."""
 
 
 def silog(
@@ -26,7 +28,7 @@ def silog(
     error = _log(depth_m, mask) - _log(truth_m, mask)
     mean = masked_mean(error, mask)
     variance = masked_mean((error - mean).square(), mask)
-    return (variance + MEAN_WEIGHT * mean.square() + _ROOM).sqrt() - _ROOM**0.5
+    return (variance + MEAN_WEIGHT * mean.square() + _ROOM).sqrt() - math.sqrt(_ROOM)
 
 
 def _log(depth_m: Tensor, mask: Tensor) -> Tensor:

@@ -40,11 +40,11 @@ class CrossView(nn.Module):
         added: Tensor = self.project(attended.transpose(2, 3).flatten(3))  # B, V, h·w, D
         return features + added.transpose(2, 3).reshape(features.shape)
 
-    def _neighbours(self, features: Float[Tensor, "B V D h w"]) -> Float[Tensor, "B V 2*T D"]:
+    def _neighbours(self, features: Float[Tensor, "B V D h w"]) -> Float[Tensor, "B V n D"]:
         tokens = self.normalise_tokens(pool_tokens(features, self.grid))
         before, after = tokens.roll(1, dims=1), tokens.roll(-1, dims=1)
         return torch.cat([before + self.place[0], after + self.place[1]], dim=2)
 
-    def _split(self, x: Float[Tensor, "B V n D"]) -> Float[Tensor, "B V heads n D/heads"]:
+    def _split(self, x: Float[Tensor, "B V n D"]) -> Float[Tensor, "B V heads n d"]:
         B, V, n, D = x.shape
         return x.reshape(B, V, n, self.heads, D // self.heads).transpose(2, 3)

@@ -1,0 +1,41 @@
+"""The surface of the command line: what scripts out there rely on changes only on purpose."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import typer
+
+from pipeline.cli import app
+
+SURFACE = {
+    "cache-teacher": {
+        "--dataset", "--root", "--teacher", "--cache", "--split", "--teacher-name", "--teacher-kind", "--revision",
+        "--flip", "--encoding", "--height", "--width", "--image-encoding", "--jpeg-quality", "--ego-masks",
+        "--on-missing", "--limit", "--shard-rigs", "--lidar-points", "--device", "--precision", "--config", "--set",
+        "--dry-run",
+    },
+    "train": {
+        "--run", "--cache", "--teacher", "--split", "--epochs", "--steps", "--batch-rigs", "--lr", "--seed",
+        "--workers", "--encoder-weights", "--device", "--config", "--set", "--dry-run",
+    },
+    "evaluate": {"--cache", "--run", "--split", "--protocol", "--teacher", "--device", "--config", "--set"},
+    "reproduce": {
+        "--root", "--teacher", "--dataset", "--out", "--split", "--steps", "--device", "--config", "--set",
+    },
+}  # fmt: skip
+
+
+def test_verbs_and_options() -> None:
+    group = typer.main.get_command(app)
+    surface = {
+        name: {option for parameter in command.params for option in parameter.opts}
+        for name, command in group.commands.items()  # type: ignore[attr-defined]
+    }
+    assert surface == SURFACE
+
+
+def test_help_answers_without_loading_torch() -> None:
+    code = "import sys, pipeline.cli; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

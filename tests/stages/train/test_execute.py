@@ -1,0 +1,171 @@
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from cache_schema.errors import TrainingError
+from stages.progress import Silent
+from stages.train import execute as loop
+from stages.train.checkpoint import checkpoints
+from stages.train.config import LoaderConfig, OptimizerConfig, TrainConfig
+from stages.train.execute import TrainResult, execute
+from stages.train.plan import plan
+from stages.train.run_folder import only_trainer
+from stages.train.student import load_student
+from tests.stages.train.small import LIDAR_ONLY, small_config
+
+
+class Watcher(Silent):
+    """Remembers what it is told, and pulls the plug after so many steps."""
+
+    def __init__(self, stop_after: int | None = None) -> None:
+        self.seen: list[dict[str, float]] = []
+        self.begun: list[tuple[str, int, int]] = []
+        self.stop_after = stop_after
+
+    def begin(self, task: str, total: int, done: int = 0) -> None:
+        self.begun.append((task, total, done))
+
+    def advance(self, amount: int = 1, **values: float) -> None:
+        self.seen.append(values)
+        if len(self.seen) == self.stop_after:
+            raise KeyboardInterrupt
+
+
+def train(config: TrainConfig, cache: Path, run: Path, watcher: Watcher | None = None) -> TrainResult:
+    return execute(plan(config, cache, run), watcher or Watcher(), code_version="test")
+
+
+def weights(run: Path) -> dict[str, torch.Tensor]:
+    return load_file(run / "student" / "model.safetensors")
+
+
+@pytest.mark.parametrize("interrupted_after", [10, 13])
+def test_an_interrupted_run_ends_bit_for_bit_like_one_that_was_not(
+    cache: Path, tmp_path: Path, one_thread, interrupted_after: int
+):
+    config = small_config(steps=20, checkpoint_every=5, loader=LoaderConfig(workers=0, batch_rigs=4))
+    whole, resumed = Watcher(), Watcher()
+    train(config, cache, tmp_path / "whole", whole)
+    with pytest.raises(KeyboardInterrupt):
+        train(config, cache, tmp_path / "cut", Watcher(stop_after=interrupted_after))
+    train(config, cache, tmp_path / "cut", resumed)
+
+    done = (interrupted_after - 1) // 5 * 5  # the plug is pulled before the checkpoint of its step
+    assert resumed.begun == [("train", 20, done)]
+    assert resumed.seen == whole.seen[done:]
+    for name, value in weights(tmp_path / "whole").items():
+        assert torch.equal(value, weights(tmp_path / "cut")[name]), name
+
+
+def test_training_learns_and_tells_its_losses(cache: Path, tmp_path: Path):
+    watcher = Watcher()
+    result = train(small_config(steps=30), cache, tmp_path / "run", watcher)
+    assert set(watcher.seen[0]) == {"loss", "lidar", "kl", "cross", "view_relation", "gradient"}
+    assert watcher.seen[-1]["lidar"] < watcher.seen[0]["lidar"] / 2
+    assert result.steps == 30
+    assert result.losses == watcher.seen[-1]
+
+
+def test_the_baseline_trains_on_a_cache_without_a_teacher(frames_only: Path, tmp_path: Path):
+    watcher = Watcher()
+    train(small_config(losses=LIDAR_ONLY), frames_only, tmp_path / "run", watcher)
+    assert set(watcher.seen[0]) == {"loss", "lidar", "gradient"}
+
+
+@pytest.mark.parametrize("precision", ["bfloat16", "float16"])
+def test_mixed_precision_trains(cache: Path, tmp_path: Path, precision: str):
+    watcher = Watcher()
+    train(small_config(steps=6, precision=precision), cache, tmp_path / "run", watcher)
+    assert watcher.seen[-1]["loss"] < watcher.seen[0]["loss"]
+
+
+def test_images_may_be_smaller_than_cached_and_the_student_knows(cache: Path, tmp_path: Path):
+    student = small_config().student.model_copy(update={"image_size": (32, 48)})
+    result = train(small_config(student=student), cache, tmp_path / "run")
+    assert load_student(result.student).config.image_size == (32, 48)
+
+
+def test_a_run_leaves_its_records(cache: Path, tmp_path: Path):
+    run = tmp_path / "run"
+    result = train(small_config(log_every=2), cache, run)
+    assert result.student == run / "student"
+    assert json.loads((run / "config.json").read_text())["teacher"] == "tiny"
+    provenance = json.loads((run / "provenance.json").read_text())
+    assert provenance["data"]["dataset"]["name"] == "tiny"
+    assert len(provenance["manifest_sha256"]) == 64
+    assert provenance["seed"] == 0
+    assert provenance["sessions"] == [
+        {"first_step": 0, "code_version": "test", "torch_version": torch.__version__, "device": "cpu"}
+    ]
+    curves = EventAccumulator(str(run / "tensorboard")).Reload()
+    assert [point.step for point in curves.Scalars("loss")] == [2, 4]
+    assert {"lidar", "kl", "lr", "gradient", "steps_per_second"} <= set(curves.Tags()["scalars"])
+
+
+def test_only_the_last_two_checkpoints_are_kept(cache: Path, tmp_path: Path):
+    train(small_config(steps=5, checkpoint_every=1), cache, tmp_path / "run")
+    assert [path.name for path in checkpoints(tmp_path / "run")] == ["step_000004", "step_000005"]
+
+
+def test_a_finished_run_has_nothing_left_to_do(cache: Path, tmp_path: Path):
+    train(small_config(), cache, tmp_path / "run")
+    before = weights(tmp_path / "run")
+    assert train(small_config(), cache, tmp_path / "run").steps == 0
+    assert all(torch.equal(value, before[name]) for name, value in weights(tmp_path / "run").items())
+
+
+def test_a_half_written_checkpoint_is_swept_away_and_never_read(cache: Path, tmp_path: Path):
+    run = tmp_path / "run"
+    train(small_config(), cache, run)
+    half = run / "checkpoints" / "step_000009.partial"
+    half.mkdir()
+    (half / "model.safetensors").write_bytes(b"half")
+    assert plan(small_config(), cache, run).steps_done == 4
+    train(small_config(), cache, run)
+    assert not half.exists()
+
+
+def test_a_damaged_checkpoint_names_the_file_and_the_way_out(cache: Path, tmp_path: Path):
+    run = tmp_path / "run"
+    train(small_config(), cache, run)
+    file = run / "checkpoints" / "step_000004" / "training.pt"
+    file.write_bytes(file.read_bytes()[:500])
+    with pytest.raises(TrainingError, match=r"training\.pt is damaged.*remove"):
+        train(small_config(), cache, run)
+
+
+def test_a_loss_that_is_not_finite_names_step_and_rigs_and_keeps_the_checkpoint(
+    cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    real, calls = loop.batch_loss, []
+
+    def third_is_nan(*inputs):
+        calls.append(inputs)
+        loss, terms = real(*inputs)
+        return (loss * torch.nan, terms) if len(calls) == 3 else (loss, terms)
+
+    monkeypatch.setattr(loop, "batch_loss", third_is_nan)
+    run = tmp_path / "run"
+    with pytest.raises(TrainingError, match=r"loss, gradient not finite in step 3, with rigs scene_0\d/00000\d, "):
+        train(small_config(checkpoint_every=1), cache, run)
+    assert [path.name for path in checkpoints(run)] == ["step_000001", "step_000002"]
+    assert plan(small_config(checkpoint_every=1), cache, run).steps_done == 2
+
+
+def test_a_start_that_fails_leaves_the_folder_free(cache: Path, tmp_path: Path):
+    run = tmp_path / "run"
+    with pytest.raises(TrainingError, match="encoder_weights"):
+        train(small_config(encoder_weights=str(tmp_path / "absent")), cache, run)
+    with pytest.raises(KeyboardInterrupt):
+        train(small_config(), cache, run, Watcher(stop_after=1))
+    train(small_config(optimizer=OptimizerConfig(warmup_steps=1)), cache, run)
+    assert len(json.loads((run / "provenance.json").read_text())["sessions"]) == 1
+
+
+def test_two_processes_do_not_train_into_one_folder(cache: Path, tmp_path: Path):
+    with only_trainer(tmp_path / "run"), pytest.raises(TrainingError, match="another process"):
+        train(small_config(), cache, tmp_path / "run")

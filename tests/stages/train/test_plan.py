@@ -1,0 +1,114 @@
+from pathlib import Path
+
+import pytest
+
+from cache_schema import CacheWriter, ImageSpec
+from cache_schema.errors import CacheIncompleteError, CacheMissingError, ConfigError, TrainingError
+from stages.progress import Silent
+from stages.train.config import LoaderConfig, LossConfig, OptimizerConfig, TrainConfig
+from stages.train.execute import execute
+from stages.train.plan import plan
+from tests.stages.train.small import LIDAR_ONLY, STUDENT, small_config
+from tests.tiny_cache import dataset, split_record, write_tiny_cache
+
+
+@pytest.fixture(scope="module")
+def trained(cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    run = tmp_path_factory.mktemp("runs") / "run"
+    execute(plan(small_config(steps=3), cache, run), Silent(), code_version="test")
+    return run
+
+
+def test_a_plan_fills_in_what_was_left_open(cache: Path, tmp_path: Path):
+    made = plan(small_config(), cache, tmp_path / "run")
+    assert made.config.teacher == "tiny"
+    assert made.config.student.image_size == (64, 96)
+    assert made.config.precision == "float32"
+    assert made.steps_done == 0
+    assert made.checkpoint is None
+
+
+def test_a_plan_changes_nothing(cache: Path, tmp_path: Path):
+    plan(small_config(), cache, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_plan_says_in_a_few_lines_what_would_be_done(cache: Path, tmp_path: Path):
+    text = "\n".join(plan(small_config(), cache, tmp_path / "run").describe())
+    for word in ("tiny", "train", "6 rigs of 4 views", "96 × 64", "4 of 2 rigs", "0 done"):
+        assert word in text
+
+
+def test_a_plan_sees_how_far_a_run_is(cache: Path, trained: Path):
+    made = plan(small_config(steps=3), cache, trained)
+    assert made.steps_done == 3
+    assert made.checkpoint == trained / "checkpoints" / "step_000003"
+
+
+def test_no_cache_says_how_to_make_one(tmp_path: Path):
+    with pytest.raises(CacheMissingError, match="fsmde cache-teacher"):
+        plan(small_config(), tmp_path / "nothing", tmp_path / "run")
+
+
+def test_an_unknown_split_names_those_there_are(cache: Path, tmp_path: Path):
+    with pytest.raises(CacheMissingError, match="train, val"):
+        plan(small_config(split="test"), cache, tmp_path / "run")
+
+
+def test_an_incomplete_split_is_refused(tmp_path: Path):
+    image = ImageSpec(height=64, width=96)
+    with CacheWriter(tmp_path / "zarr", dataset(), image, code_version="test") as writer:
+        writer.add_split("train", split_record(6))
+    with pytest.raises(CacheIncompleteError, match="train"):
+        plan(small_config(), tmp_path / "zarr", tmp_path / "run")
+
+
+def test_an_unknown_teacher_names_those_there_are(cache: Path, tmp_path: Path):
+    with pytest.raises(CacheMissingError, match=r"'wise'.*tiny"):
+        plan(small_config(teacher="wise"), cache, tmp_path / "run")
+
+
+def test_a_cache_without_a_teacher_names_the_two_ways_on(frames_only: Path, tmp_path: Path):
+    with pytest.raises(CacheMissingError, match=r"cache-teacher.*losses\.ckd=0 and losses\.view_relation=0"):
+        plan(small_config(), frames_only, tmp_path / "run")
+
+
+def test_the_baseline_needs_no_teacher(frames_only: Path, cache: Path, tmp_path: Path):
+    for path in (frames_only, cache):
+        assert plan(small_config(losses=LIDAR_ONLY), path, tmp_path / "run").config.teacher is None
+
+
+def test_other_bins_than_the_teachers_name_the_setting(cache: Path, tmp_path: Path):
+    student = STUDENT.model_copy(update={"bins": 64})
+    with pytest.raises(ConfigError, match=r"student\.bins=16"):
+        plan(small_config(student=student), cache, tmp_path / "run")
+    view_relation_only = LossConfig(ckd=0)
+    plan(small_config(student=student, losses=view_relation_only), cache, tmp_path / "run")
+
+
+def test_another_configuration_is_refused_field_by_field(cache: Path, trained: Path):
+    changed = small_config(steps=3, seed=1, optimizer=OptimizerConfig(lr=1e-4, warmup_steps=2))
+    with pytest.raises(TrainingError) as refused:
+        plan(changed, cache, trained)
+    message = str(refused.value)
+    assert "seed: 0 stored, 1 asked" in message
+    assert "optimizer.lr: 0.003 stored, 0.0001 asked" in message
+    assert "choose another --run" in message
+
+
+def test_what_does_not_change_the_result_may_change(cache: Path, trained: Path):
+    changed = small_config(steps=3, checkpoint_every=7, log_every=3, loader=LoaderConfig(workers=1))
+    assert plan(changed, cache, trained).steps_done == 3
+
+
+def test_another_cache_is_refused(trained: Path, tmp_path: Path):
+    other = write_tiny_cache(tmp_path / "zarr", rigs=5)
+    with pytest.raises(TrainingError, match=r"cache split.*rigs: 6 stored, 5 asked"):
+        plan(small_config(steps=3), other, trained)
+
+
+def test_unknown_and_contradictory_settings_are_refused():
+    with pytest.raises(ValueError, match="learning_rate"):
+        TrainConfig(learning_rate=1e-3)
+    with pytest.raises(ValueError, match="warmup_steps 50 must be less than steps 10"):
+        TrainConfig(steps=10)

@@ -1,0 +1,72 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from cache_schema import BinSpec, Cache
+from cache_schema.soft_targets import certain_spread, expected_position, normal_bins
+from stages.train.batch import collate
+from stages.train.loader import RigDataset
+from stages.train.targets import resample, sky_position, teacher_targets, usable_points, world_cells
+from tests.stages.train.small import STUDENT
+from tests.tiny_cache import NATIVE, PAIRS
+
+
+def batch(cache: Path):
+    opened = Cache(cache)
+    dataset = RigDataset(
+        opened.split("train"), opened.targets("train", "tiny"), native_size=NATIVE, image_size=(64, 96)
+    )
+    return collate([dataset[0], dataset[1]]), opened.manifest.teachers["tiny"].targets
+
+
+@pytest.mark.parametrize("grid", [(16, 24), (8, 12), (32, 48)])
+def test_targets_are_probabilities_on_the_students_grid(cache: Path, grid):
+    rigs, spec = batch(cache)
+    targets = teacher_targets(rigs.targets, rigs.world, spec=spec, pairs=PAIRS, grid=grid, sky_u=0.02)
+    assert targets.probability.shape == (2, 4, 16, *grid)
+    torch.testing.assert_close(targets.probability.sum(dim=2), torch.ones(2, 4, *grid))
+    assert targets.mask.shape == (2, 4, *grid)
+    assert targets.view_relation.shape == (2, 4, 6, 6)
+
+
+def test_the_sky_and_the_own_car_stay_out_of_the_kl(cache: Path):
+    rigs, spec = batch(cache)
+    options = {"spec": spec, "pairs": PAIRS, "grid": (16, 24)}
+    everything = teacher_targets(rigs.targets, torch.ones_like(rigs.world), sky_u=None, **options)
+    no_sky = teacher_targets(rigs.targets, torch.ones_like(rigs.world), sky_u=0.1, **options)
+    no_car = teacher_targets(rigs.targets, rigs.world, sky_u=None, **options)
+    mean = rigs.targets.encoded["bin_mean"].float() / 65534
+    assert everything.mask.all()
+    assert torch.equal(no_sky.mask, mean > 0.1)
+    assert (~no_car.mask).any(dim=(2, 3)).tolist() == [[False, True, False, False]] * 2
+
+
+def test_a_cell_with_any_own_car_in_it_is_not_world():
+    world = torch.ones(1, 1, 8, 8, dtype=torch.bool)
+    world[..., 5, 2] = False
+    assert world_cells(world, (2, 2)).tolist() == [[[[True, True], [False, True]]]]
+
+
+@pytest.mark.parametrize("bins", [BinSpec(), BinSpec(spacing="power"), BinSpec(count=2)])
+def test_the_sky_is_told_apart_at_the_right_u(bins: BinSpec):
+    u = np.linspace(0, 1, 501)[None]
+    expected = expected_position(normal_bins(u, certain_spread(u, bins), bins), bins)
+    assert np.array_equal(expected > sky_position(0.0211, bins), u > 0.0211)
+
+
+def test_resampling_to_the_same_grid_changes_nothing():
+    probability = torch.rand(1, 2, 4, 6, 8)
+    assert resample(probability, (6, 8)) is probability
+
+
+def test_resampling_by_half_averages_cells():
+    probability = torch.rand(1, 2, 4, 6, 8)
+    expected = probability[0, 1, 3, 2:4, 4:6].mean()
+    torch.testing.assert_close(resample(probability, (3, 4))[0, 1, 3, 1, 2], expected)
+
+
+def test_only_points_the_student_can_express_are_used():
+    depth = torch.tensor([0.0, 0.5, 5.0, 199.0, 250.0]).reshape(1, 1, 1, 5)
+    assert usable_points(depth, STUDENT).flatten().tolist() == [False, False, True, True, False]
