@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Literal
 
 from pydantic import Field, model_validator
@@ -87,7 +88,7 @@ class OptimizerConfig(Record):
     lr: float = Field(default=5e-4, gt=0)
     """The highest learning rate."""
     warmup_steps: int = Field(default=50, ge=0)
-    """Steps in which the learning rate rises to `lr`."""
+    """Steps in which the learning rate rises to `lr`; never more than a tenth of all steps."""
     floor: float = Field(default=0.05, ge=0, le=1)
     """The learning rate of the last step, as a share of `lr`."""
     weight_decay: float = Field(default=0.01, ge=0)
@@ -113,7 +114,10 @@ class TrainConfig(Record):
     split: str = "train"
     teacher: str | None = None
     """Name of the teacher in the cache; none: the only one there is. Not read if no loss needs a teacher."""
-    steps: int = Field(default=20_000, ge=1)
+    epochs: float | None = Field(default=None, gt=0)
+    """How often each rig is seen: 20 times, unless this or `steps` is given."""
+    steps: int | None = Field(default=None, ge=1)
+    """Optimizer steps, instead of epochs."""
     seed: int = Field(default=0, ge=0, lt=2**32)
     """Decides the initial weights and the order of rigs."""
     device: str = "auto"
@@ -132,9 +136,13 @@ class TrainConfig(Record):
     loader: LoaderConfig = LoaderConfig()
 
     @model_validator(mode="after")
-    def _consistent(self) -> TrainConfig:
-        if self.optimizer.warmup_steps >= self.steps:
-            raise ValueError(
-                f"optimizer.warmup_steps {self.optimizer.warmup_steps} must be less than steps {self.steps}"
-            )
+    def _one_length(self) -> TrainConfig:
+        if self.epochs is not None and self.steps is not None:
+            raise ValueError("epochs and steps both say how long to train; give one of them")
         return self
+
+    def steps_for(self, rigs: int) -> int:
+        """Optimizer steps on a split of that many rigs."""
+        if self.steps is not None:
+            return self.steps
+        return math.ceil((self.epochs or DEFAULT_EPOCHS) * rigs / self.loader.batch_rigs)

@@ -65,10 +65,10 @@ def train(plan: TrainPlan, student: Student, device: torch.device, progress: Pro
         state = load_checkpoint(plan.checkpoint, student, optimizer, scaler)
 
     losses: dict[str, float] = {}
-    progress.begin("train", config.steps, state.step)
+    progress.begin("train", plan.steps, state.step)
     with Curves(plan.run / TENSORBOARD, state.step, config.log_every) as curves:
         for batch in read_batches(open_loader(plan, state, device)):
-            lr = learning_rate(state.step, config.steps, config.optimizer)
+            lr = learning_rate(state.step, plan.steps, config.optimizer)
             loss, terms = batch_loss(student, batch.to(device), config, plan.data)
             torch.autograd.backward(scaler.scale(loss))
             gradient = clip_gradient(student, optimizer, scaler, config.optimizer.clip_norm)
@@ -79,7 +79,7 @@ def train(plan: TrainPlan, student: Student, device: torch.device, progress: Pro
             state = state.after(rigs=len(batch.rigs), of=plan.data.split.rigs)
             progress.advance(1, **losses)
             curves.draw(state.step, {**losses, "lr": lr})
-            if state.step % config.checkpoint_every == 0 or state.step == config.steps:
+            if state.step % config.checkpoint_every == 0 or state.step == plan.steps:
                 save_checkpoint(plan.run, state, student, optimizer, scaler)
     return TrainResult(state.step - plan.steps_done, losses, store_student(plan.run, student))
 
@@ -110,7 +110,7 @@ def open_loader(plan: TrainPlan, state: TrainState, device: torch.device) -> Dat
         shard_rigs=plan.data.split.shard_rigs,
         group_shards=config.loader.group_shards,
         batch_rigs=config.loader.batch_rigs,
-        batches=config.steps - state.step,
+        batches=plan.steps - state.step,
     )
     workers = min(config.loader.workers, len(stream))
     return make_loader(dataset, stream, workers=workers, pin_memory=device.type == "cuda")

@@ -22,9 +22,10 @@ def make_optimizer(model: nn.Module, config: OptimizerConfig) -> AdamW:
 
 def learning_rate(step: int, steps: int, config: OptimizerConfig) -> float:
     """Learning rate of step 0 … steps − 1: linear warm-up, then a half cosine down to `floor` · lr."""
-    if step < config.warmup_steps:
-        return config.lr * (step + 1) / config.warmup_steps
-    progress = (step - config.warmup_steps) / max(steps - 1 - config.warmup_steps, 1)
+    warmup = min(config.warmup_steps, steps // 10)
+    if step < warmup:
+        return config.lr * (step + 1) / warmup
+    progress = (step - warmup) / max(steps - 1 - warmup, 1)
     share = 0.5 * (1 + math.cos(math.pi * progress))
     return config.lr * (config.floor + (1 - config.floor) * share)
 

@@ -32,6 +32,7 @@ class TrainPlan:
     data: TrainingData
     manifest_sha256: str
     checkpoint: Path | None
+    steps: int
     steps_done: int
     weights: int
 
@@ -55,7 +56,7 @@ class TrainPlan:
             f" of {len(dataset.cameras)} views",
             f"teacher  {config.teacher or 'none: LiDAR only'}",
             f"student  {self.weights / 1e6:.1f} M weights, {width} × {height} images, {config.student.bins} bins",
-            f"steps    {config.steps} of {batch} rigs ({config.steps * batch / rigs:.1f} epochs), {config.precision};"
+            f"steps    {self.steps} of {batch} rigs ({self.steps * batch / rigs:.1f} epochs), {config.precision};"
             f" {self.steps_done} done",
             f"run      {self.run}, up to {self.checkpoint_bytes / 1e6:.0f} MB of checkpoints",
         ]
@@ -84,6 +85,7 @@ def plan(config: TrainConfig, cache: Path, run: Path) -> TrainPlan:
         data=data,
         manifest_sha256=record_digest(opened.manifest),
         checkpoint=last,
+        steps=resolved.steps_for(data.split.rigs),
         steps_done=0 if last is None else read_state(last).step,
         weights=_count_weights(resolved),
     )
@@ -97,6 +99,8 @@ def resolve(config: TrainConfig, manifest: Manifest, cache: Path) -> TrainConfig
             "teacher": _choose_teacher(config, manifest, cache),
             "precision": resolve_precision(config.precision, choose_device(config.device)),
             "student": config.student.model_copy(update={"image_size": size}),
+            "steps": config.steps_for(manifest.splits[config.split].rigs),
+            "epochs": None,
         }
     )
 

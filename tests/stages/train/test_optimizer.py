@@ -10,10 +10,15 @@ from tests.stages.train.small import STUDENT
 
 def test_the_learning_rate_rises_then_falls_to_its_floor():
     config = OptimizerConfig(lr=1.0, warmup_steps=4, floor=0.1)
-    rates = [learning_rate(step, 20, config) for step in range(20)]
+    rates = [learning_rate(step, 40, config) for step in range(40)]
     assert rates[:5] == [0.25, 0.5, 0.75, 1.0, 1.0]
     assert rates[4:] == sorted(rates[4:], reverse=True)
     assert rates[-1] == pytest.approx(0.1)
+
+
+def test_a_short_run_warms_up_for_a_tenth_of_it():
+    config = OptimizerConfig(lr=1.0, warmup_steps=1000)
+    assert [learning_rate(step, 20, config) for step in range(3)] == [0.5, 1.0, 1.0]
 
 
 def test_a_single_step_without_warmup_is_at_the_full_rate():

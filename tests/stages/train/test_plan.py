@@ -1,3 +1,4 @@
+import math
 from pathlib import Path
 
 import pytest
@@ -110,5 +111,12 @@ def test_another_cache_is_refused(trained: Path, tmp_path: Path):
 def test_unknown_and_contradictory_settings_are_refused():
     with pytest.raises(ValueError, match="learning_rate"):
         TrainConfig(learning_rate=1e-3)
-    with pytest.raises(ValueError, match="warmup_steps 50 must be less than steps 10"):
-        TrainConfig(steps=10)
+    with pytest.raises(ValueError, match="give one of them"):
+        TrainConfig(steps=10, epochs=1)
+
+
+def test_epochs_become_steps(cache: Path, tmp_path: Path):
+    settings = small_config(steps=None, epochs=2.5, loader=LoaderConfig(workers=0, batch_rigs=4))
+    made = plan(settings, cache, tmp_path / "run")
+    assert made.steps == math.ceil(2.5 * 6 / 4)
+    assert plan(small_config(steps=None), cache, tmp_path / "run").steps == 20 * 6 // 2, "20 epochs unless told"
