@@ -11,6 +11,8 @@ from cache_schema.manifest import Record
 
 Precision = Literal["auto", "float32", "bfloat16", "float16"]
 
+DEFAULT_EPOCHS = 20
+
 
 class EncoderConfig(Record):
     """A residual network; the defaults are ResNet-18."""

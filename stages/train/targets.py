@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import numpy as np
+import torch
 from jaxtyping import Bool, Float32
 from torch import Tensor
 from torch.nn.functional import adaptive_max_pool2d, interpolate
 
-from cache_schema import BinSpec, TargetSpec
-from cache_schema.soft_targets import certain_spread, expand, expected_position, normal_bins
+from cache_schema import TargetSpec
+from cache_schema.soft_targets import bin_positions, decode_moments, expand
 from stages.train.batch import EncodedTargets
 from stages.train.losses import TeacherTargets
 from stages.train.student import StudentConfig
@@ -30,14 +30,13 @@ def teacher_targets(
 ) -> TeacherTargets:
     """The teacher's probabilities and relations on `grid` = (h, w).
 
-    The KL leaves out cells that the own car (`world` False) touches, and, unless `sky_u` is none, those at or
-    below that normalised disparity.
+    The KL leaves out cells with any of the own car (`world` False) and, unless `sky_u` is none, with any sky.
     """
-    probability = resample(expand(targets.encoded, spec), grid)
-    mask = world_cells(world, grid)
+    probability = expand(targets.encoded, spec)
+    mask = ~cells_with(~world, grid)
     if sky_u is not None:
-        mask &= expected_position(probability, spec.bins) > sky_position(sky_u, spec.bins)
-    return TeacherTargets(probability, mask, targets.view_relation.float(), pairs, spec.token_grid)
+        mask &= ~cells_with(is_sky(targets, probability, spec, sky_u), grid)
+    return TeacherTargets(resample(probability, grid), mask, targets.view_relation.float(), pairs, spec.token_grid)
 
 
 def resample(probability: Float32[Tensor, "B V K h0 w0"], grid: tuple[int, int]) -> Float32[Tensor, "B V K h w"]:
@@ -53,15 +52,22 @@ def resample(probability: Float32[Tensor, "B V K h0 w0"], grid: tuple[int, int])
     return moved.reshape(*probability.shape[:3], *grid)
 
 
-def world_cells(world: Bool[Tensor, "B V H W"], grid: tuple[int, int]) -> Bool[Tensor, "B V h w"]:
-    """Cells of a coarser grid that hold no pixel of the own car."""
-    return adaptive_max_pool2d((~world).float(), grid) == 0
+def cells_with(marked: Bool[Tensor, "B V H W"], grid: tuple[int, int]) -> Bool[Tensor, "B V h w"]:
+    """Cells of another grid that hold any marked pixel."""
+    return adaptive_max_pool2d(marked.float(), grid) > 0
 
 
-def sky_position(sky_u: float, bins: BinSpec) -> float:
-    """Expected position Σ p·u of a target without doubt at u = `sky_u`.
+def is_sky(
+    targets: EncodedTargets, probability: Float32[Tensor, "B V K h0 w0"], spec: TargetSpec, sky_u: float
+) -> Bool[Tensor, "B V h0 w0"]:
+    """Pixels whose target lies at or below normalised disparity `sky_u`: its mean where that is stored, else its mode.
 
-    Near the ends of [0, 1] it is not `sky_u` itself: the bins cut the normal distribution off on one side.
+    Not the expected position of the probabilities: [0, 1] cuts a target near 0 off on one side, so the more
+    doubt it holds the farther from 0 that lies.
     """
-    mean = np.full((1, 1), sky_u)
-    return float(expected_position(normal_bins(mean, certain_spread(mean, bins), bins), bins).item())
+    if spec.encoding == "moments":
+        mean: Tensor = decode_moments(targets.encoded, spec.bins)[0]
+        return mean <= sky_u
+    positions = torch.from_numpy(bin_positions(spec.bins)).to(probability)
+    mode: Tensor = positions[probability.argmax(dim=2)]
+    return mode <= sky_u

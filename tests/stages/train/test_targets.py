@@ -5,12 +5,12 @@ import pytest
 import torch
 
 from cache_schema import BinSpec, Cache
-from cache_schema.soft_targets import certain_spread, decode_moments, expected_position, normal_bins
-from stages.train.batch import collate
+from cache_schema.soft_targets import Moments, Probabilities, decode_moments, encode, expand
+from stages.train.batch import EncodedTargets, collate
 from stages.train.loader import RigDataset
-from stages.train.targets import resample, sky_position, teacher_targets, usable_points, world_cells
+from stages.train.targets import cells_with, is_sky, resample, teacher_targets, usable_points
 from tests.stages.train.small import STUDENT
-from tests.tiny_cache import NATIVE, PAIRS
+from tests.tiny_cache import NATIVE, PAIRS, teacher_record
 
 
 def batch(cache: Path):
@@ -46,14 +46,28 @@ def test_the_sky_and_the_own_car_stay_out_of_the_kl(cache: Path):
 def test_a_cell_with_any_own_car_in_it_is_not_world():
     world = torch.ones(1, 1, 8, 8, dtype=torch.bool)
     world[..., 5, 2] = False
-    assert world_cells(world, (2, 2)).tolist() == [[[[True, True], [False, True]]]]
+    assert cells_with(~world, (2, 2)).tolist() == [[[[False, False], [True, False]]]]
 
 
-@pytest.mark.parametrize("bins", [BinSpec(), BinSpec(spacing="power"), BinSpec(count=2)])
-def test_the_sky_is_told_apart_at_the_right_u(bins: BinSpec):
-    u = np.linspace(0, 1, 501)[None]
-    expected = expected_position(normal_bins(u, certain_spread(u, bins), bins), bins)
-    assert np.array_equal(expected > sky_position(0.0211, bins), u > 0.0211)
+def test_doubt_does_not_move_the_sky():
+    spec = teacher_record((8, 8), bins=BinSpec(count=64)).targets
+    mean = np.array([0.0, 0.01, 0.03, 0.5]).reshape(1, 1, 1, 4)
+    for spread in (0.02, 0.2):
+        encoded = {name: torch.from_numpy(a) for name, a in encode(Moments(mean, mean * 0 + spread), spec).items()}
+        targets = EncodedTargets(encoded, torch.zeros(1, 4, 6, 6, dtype=torch.float16))
+        sky = is_sky(targets, expand(encoded, spec), spec, 0.02)
+        assert sky.flatten().tolist() == [True, True, False, False]
+
+
+@pytest.mark.parametrize("encoding", ["topk", "dense"])
+def test_the_sky_of_a_bin_head_is_where_the_farthest_bins_lead(encoding: str):
+    spec = teacher_record((8, 8), bins=BinSpec(count=64), encoding=encoding).targets
+    dense = np.full((1, 1, 64, 1, 3), 0.01)
+    dense[0, 0, [0, 1, 40], 0, [0, 1, 2]] = 1
+    encoded = encode(Probabilities(dense / dense.sum(axis=2, keepdims=True)), spec)
+    tensors = {name: torch.from_numpy(array) for name, array in encoded.items()}
+    targets = EncodedTargets(tensors, torch.zeros(1, 4, 6, 6, dtype=torch.float16))
+    assert is_sky(targets, expand(tensors, spec), spec, 0.02).flatten().tolist() == [True, False, False]
 
 
 def test_resampling_to_the_same_grid_changes_nothing():
