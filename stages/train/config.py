@@ -66,13 +66,13 @@ class LossConfig(Record):
     With `ckd` and `view_relation` both 0 the student learns from LiDAR alone and no teacher is read.
     """
 
-    ckd: float = Field(default=1.0, ge=0)
+    ckd: float = Field(default=0.1, ge=0)
     """λ_ckd, the weight of what the teacher's bin probabilities teach."""
-    kl: float = Field(default=0.1, ge=0)
+    kl: float = Field(default=1.0, ge=0)
     """Weight of KL(p_T‖p_S) within CKD."""
     cross: float = Field(default=1.0, ge=0)
     """Weight of L_gt(Σ p_T·c_S) within CKD."""
-    view_relation: float = Field(default=0.1, ge=0)
+    view_relation: float = Field(default=0.5, ge=0)
     """λ_vr, the weight of the view relation."""
     sky_u: float | None = Field(default=0.02, ge=0, lt=1)
     """Pixels whose target lies at or below this normalised disparity (sky, very far) stay out of the KL, else the
