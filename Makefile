@@ -10,6 +10,7 @@ DATASET ?= ddad
 ROOT ?=
 TEACHER ?=
 STEPS ?=
+CONFIG ?=
 OUT ?= runs/reproduce
 
 .DEFAULT_GOAL := help
@@ -24,6 +25,7 @@ $(READY): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	PIP_CONSTRAINT=constraints.txt $(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
 	touch $@
+	@echo "Ready. Now: source $(VENV)/bin/activate"
 
 test: $(READY)  ## the test suite; real frames too, where FSMDE_REAL_DATA names their folder
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto -m 'not slow'
@@ -37,9 +39,9 @@ format: $(READY)  ## let ruff order and format the code
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-reproduce: $(READY)  ## cache, train every variant, evaluate, compare: DATASET= ROOT= TEACHER= [STEPS=] [OUT=]
-	$(BIN)/fsmde reproduce --dataset '$(DATASET)' --root '$(ROOT)' --teacher '$(TEACHER)' --out '$(OUT)' \
-	  $(if $(STEPS),--steps '$(STEPS)')
+reproduce: $(READY)  ## cache, train every variant, evaluate, compare: ROOT= TEACHER= [STEPS=] [CONFIG=] [OUT=]
+	@$(BIN)/fsmde reproduce --dataset '$(DATASET)' --root '$(ROOT)' --teacher '$(TEACHER)' --out '$(OUT)' \
+	  $(if $(STEPS),--steps '$(STEPS)') $(if $(CONFIG),--config '$(CONFIG)')
 
 bench: $(READY)  ## measure what the documents claim; needs FSMDE_REAL_DATA
 	$(BIN)/python -m pytest -m slow -s tests

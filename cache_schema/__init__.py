@@ -13,9 +13,10 @@ from cache_schema.manifest import (
     TeacherIdentity,
     TeacherKind,
     TeacherRecord,
+    ego_masks_digest,
     samples_digest,
 )
-from cache_schema.writer import CacheWriter, GroupWriter, Shard, ego_masks_digest
+from cache_schema.writer import CacheWriter, GroupWriter, Shard
 
 __all__ = [
     "LIDAR_CHUNK_POINTS",

@@ -21,7 +21,7 @@ from cache_schema.arrays import target_arrays
 from cache_schema.errors import CacheCorruptError, CacheIncompleteError, CacheMissingError
 from cache_schema.frames import LidarView
 from cache_schema.images import decode_jpeg
-from cache_schema.manifest import Manifest, SplitRecord, TargetSpec
+from cache_schema.manifest import Manifest, SplitRecord, TargetSpec, ego_masks_digest
 from cache_schema.manifest_file import read_manifest
 from cache_schema.store import open_array, read, shard_file
 
@@ -150,7 +150,10 @@ class FrameReader(Sequence[CachedRig]):
 
     @cached_property
     def _ego_masks(self) -> Bool[np.ndarray, "mask H W"]:
-        return np.asarray(self._arrays.whole("ego_mask") != 0)
+        masks = self._arrays.whole("ego_mask")
+        if ego_masks_digest(masks) != self.record.ego_masks_sha256:
+            raise CacheCorruptError(f"the ego masks in {self._arrays.group} are lost or damaged; write the cache again")
+        return np.asarray(masks != 0)
 
 
 class TargetReader(Sequence[CachedTargets]):
@@ -179,7 +182,7 @@ class _Arrays:
     """The arrays of one group, opened on first use in each process."""
 
     def __init__(self, group: Path, shard_rigs: int) -> None:
-        self._group = group
+        self.group = group
         self._shard_rigs = shard_rigs
         self._opened: dict[str, zarr.Array[Any]] = {}
         self._blocks: OrderedDict[tuple[str, int], np.ndarray] = OrderedDict()
@@ -205,16 +208,16 @@ class _Arrays:
 
     def _open(self, name: str) -> zarr.Array[Any]:
         if name not in self._opened:
-            self._opened[name] = open_array(self._group, name)
+            self._opened[name] = open_array(self.group, name)
         return self._opened[name]
 
     def _present(self, name: str, i: int) -> zarr.Array[Any]:
         """The array, once it is known that the shard of rig i exists: zarr reads a lost shard as fill values."""
         array = self._open(name)
-        file = self._group / shard_file(name, array.ndim, i // self._shard_rigs)
+        file = self.group / shard_file(name, array.ndim, i // self._shard_rigs)
         if file not in self._seen:
             if not file.exists():
-                raise CacheCorruptError(f"{file} is lost although the journal holds it; restore it from a copy")
+                raise CacheCorruptError(f"{file} is lost; run stage 1 again to restore it")
             self._seen.add(file)
         return array
 

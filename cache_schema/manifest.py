@@ -11,6 +11,7 @@ from collections.abc import Iterable, Sequence
 from enum import StrEnum
 from typing import Annotated, Final, Literal
 
+import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
 
 SCHEMA_VERSION: Final = 1
@@ -140,6 +141,7 @@ class SplitRecord(Record):
     text_bytes: int = Field(ge=1)
     """Length of the text axis of `scene` and `sample`: the longest name in UTF-8."""
     ego_masks_sha256: Digest | None = None
+    """Of the stack of ego masks, which may be empty; filled in by the writer."""
     frames_complete: bool = False
     teachers_complete: tuple[Name, ...] = ()
 
@@ -183,3 +185,8 @@ def differing_fields(stored: BaseModel, asked: BaseModel, skip: Sequence[str] = 
         else:
             lines.append(f"{field}: {a!r} stored, {b!r} asked")
     return lines
+
+
+def ego_masks_digest(masks: np.ndarray) -> str:
+    """SHA-256 of a stack of ego masks (mask, height, width) uint8."""
+    return hashlib.sha256(np.ascontiguousarray(masks).tobytes()).hexdigest()

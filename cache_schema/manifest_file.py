@@ -59,7 +59,8 @@ def _stored_attribute(cache: Path) -> dict[str, object]:
         group = zarr.open_group(str(cache), mode="r")
     except (FileNotFoundError, NodeNotFoundError, ContainsArrayError) as error:
         raise CacheMissingError(
-            f"no cache at {cache}; make one with: fsmde cache-teacher --dataset ddad --root DIR --cache {cache}"
+            f"no cache at {cache}; make one with: "
+            f"fsmde cache-teacher --dataset ddad --root DIR --teacher ID --cache {cache}"
         ) from error
     except (json.JSONDecodeError, KeyError, TypeError, ValueError) as error:
         raise CacheCorruptError(f"{cache / 'zarr.json'} is damaged ({error})") from error

@@ -6,7 +6,6 @@ A split or a teacher is marked complete, and only then readable, when the journa
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ import numpy as np
 import zarr
 
 from cache_schema import layout
+from cache_schema.agreement import refuse_difference, refuse_other_split, stored_manifest
 from cache_schema.arrays import (
     EGO_MASK,
     ArraySpec,
@@ -36,10 +36,10 @@ from cache_schema.manifest import (
     SplitRecord,
     TargetSpec,
     TeacherRecord,
-    differing_fields,
+    ego_masks_digest,
     record_digest,
 )
-from cache_schema.manifest_file import consolidate, read_manifest, write_manifest
+from cache_schema.manifest_file import consolidate, write_manifest
 from cache_schema.soft_targets import mean_codes, spread_limits
 from cache_schema.store import create_array, open_array, read, shard_file
 
@@ -72,7 +72,10 @@ class GroupWriter:
     config_sha256: str
 
     def pending(self) -> list[Shard]:
-        """The shards the journal does not hold. Raises CacheMismatchError on one made by another configuration."""
+        """The shards the journal does not hold, or whose files are lost.
+
+        Raises CacheMismatchError on one made by another configuration.
+        """
         done = self._journal().read()
         for record in done.values():
             if record.config_sha256 != self.config_sha256:
@@ -80,7 +83,10 @@ class GroupWriter:
                     f"shard {record.shard} of {self.group} in {self.cache} was made with other settings; "
                     "use another --cache folder"
                 )
-        return [shard for shard in self.shards if shard.index not in done]
+        whole = {
+            index for index, record in done.items() if all((self._folder / file).exists() for file in record.files)
+        }
+        return [shard for shard in self.shards if shard.index not in whole]
 
     def write(self, shard: Shard, blocks: Mapping[str, np.ndarray]) -> ShardRecord:
         """Write one shard durably and enter it in the journal.
@@ -95,6 +101,13 @@ class GroupWriter:
         self._journal().append(record)
         return record
 
+    def _lost(self, record: ShardRecord) -> bool:
+        return not all((self._folder / file).exists() for file in record.files)
+
+    @property
+    def _folder(self) -> Path:
+        return self.cache / self.group
+
     def _journal(self) -> Journal:
         return Journal(layout.journal_folder(self.cache, self.group))
 
@@ -104,9 +117,9 @@ class GroupWriter:
             raise CacheError(f"{self.group} expects the arrays {sorted(expected)}, got {sorted(blocks)}")
 
     def _write_array(self, spec: ArraySpec, shard: Shard, block: np.ndarray) -> None:
-        file = self.cache / self.group / shard_file(spec.name, len(spec.axes), shard.index)
+        file = self._folder / shard_file(spec.name, len(spec.axes), shard.index)
         file.unlink(missing_ok=True)  # of an interrupted run: zarr would read it to keep what is not overwritten
-        array = open_array(self.cache / self.group, spec.name, writable=True)
+        array = open_array(self._folder, spec.name, writable=True)
         expected = (shard.stop - shard.start, *array.shape[1:])
         if block.shape != expected or block.dtype != array.dtype:
             raise CacheError(
@@ -115,15 +128,14 @@ class GroupWriter:
             )
         array[shard.start : shard.stop] = block
         sync_file(file)
-        _sync_up_to(file.parent, self.cache / self.group)
+        _sync_up_to(file.parent, self._folder)
         stored = read(array, slice(shard.start, shard.stop))
         if stored.tobytes() != block.tobytes():
             raise CacheError(f"{file} does not read back as it was written; check the disk and run stage 1 again")
 
     def _record(self, shard: Shard) -> ShardRecord:
         files = {
-            name: self.cache / self.group / name
-            for name in (shard_file(a.name, len(a.axes), shard.index) for a in self.arrays)
+            name: self._folder / name for name in (shard_file(a.name, len(a.axes), shard.index) for a in self.arrays)
         }
         return ShardRecord(
             shard=shard.index,
@@ -172,19 +184,19 @@ class CacheWriter:
 
         `ego_masks` (mask, height, width) uint8, 0 on the own car, at the size of the stored images.
         """
+        masks = _no_masks(self.manifest.image) if ego_masks is None else ego_masks
+        record = record.model_copy(update={"ego_masks_sha256": ego_masks_digest(masks)})
         stored = self.manifest.splits.get(name)
         if stored is not None:
-            self._refuse_difference(f"split {name}", stored, record, skip=("frames_complete", "teachers_complete"))
+            refuse_other_split(self.path, name, stored, record)
         dataset, image = self.manifest.dataset, self.manifest.image
-        masks = np.zeros((0, image.height, image.width), np.uint8) if ego_masks is None else ego_masks
         sizes = frame_sizes(dataset, image, record) | {"mask": len(masks)}
         group = self._group(layout.frames_group(name))
         for array in frame_arrays(image):
             create_array(group, array, sizes, record.shard_rigs)
         create_array(group, EGO_MASK, sizes, record.shard_rigs)
-        if len(masks):
-            open_array(group, EGO_MASK.name, writable=True)[:] = masks
         if stored is None:
+            self._write_ego_masks(group, masks)
             self._save(splits={**self.manifest.splits, name: record})
         return self._writer(name, layout.frames_group(name), frame_arrays(image), dataset, image)
 
@@ -192,7 +204,8 @@ class CacheWriter:
         """Declare a teacher for a split and make its arrays; the frames are not touched."""
         stored = self.manifest.teachers.get(name)
         if stored is not None:
-            self._refuse_difference(
+            refuse_difference(
+                self.path,
                 f"teacher {name}",
                 stored,
                 record,
@@ -220,26 +233,19 @@ class CacheWriter:
         self._update_split(split, teachers_complete=tuple(sorted(done)))
 
     def _open(self) -> Manifest:
-        stored = read_manifest(self.path) if (self.path / "zarr.json").exists() else None
+        stored = stored_manifest(self.path, self._wanted.dataset, self._wanted.image)
         if stored is None:
             write_manifest(self.path, self._wanted)
-            return self._wanted
-        self._refuse_difference("cache", stored, self._wanted, skip=("code_version", "splits", "teachers"))
-        return stored
+        return stored or self._wanted
 
-    def _refuse_difference(
-        self,
-        what: str,
-        stored: Manifest | SplitRecord | TeacherRecord,
-        asked: Manifest | SplitRecord | TeacherRecord,
-        skip: tuple[str, ...] = (),
-        remedy: str = "use another --cache folder",
-    ) -> None:
-        differences = differing_fields(stored, asked, skip)
-        if differences:
-            raise CacheMismatchError(
-                f"{self.path} already holds a {what} that differs in {'; '.join(differences)}; {remedy}"
-            )
+    def _write_ego_masks(self, group: Path, masks: np.ndarray) -> None:
+        """Before the split enters the manifest, whose digest of the masks every reader compares."""
+        if not len(masks):
+            return
+        open_array(group, EGO_MASK.name, writable=True)[:] = masks
+        file = group / shard_file(EGO_MASK.name, len(EGO_MASK.axes), 0)
+        sync_file(file)
+        _sync_up_to(file.parent, group)
 
     def _refuse_pending(self, writer: GroupWriter) -> None:
         pending = writer.pending()
@@ -279,9 +285,8 @@ class CacheWriter:
         write_manifest(self.path, self.manifest)
 
 
-def ego_masks_digest(masks: np.ndarray) -> str:
-    """SHA-256 of a stack of ego masks (mask, height, width) uint8."""
-    return hashlib.sha256(np.ascontiguousarray(masks).tobytes()).hexdigest()
+def _no_masks(image: ImageSpec) -> np.ndarray:
+    return np.zeros((0, image.height, image.width), np.uint8)
 
 
 def _decoding_attributes(array: ArraySpec, targets: TargetSpec) -> dict[str, int | float]:

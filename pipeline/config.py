@@ -45,7 +45,13 @@ def _read(file: Path) -> dict[str, Any]:
         raise ConfigError(f"--config {file} cannot be read ({reason}); expected a YAML file of settings") from error
     if content is not None and not isinstance(content, dict):
         raise ConfigError(f"--config {file} holds a {type(content).__name__}; expected settings as key: value")
-    return content or {}
+    return _without_empty(content or {})
+
+
+def _without_empty(settings: dict[str, Any]) -> dict[str, Any]:
+    """Settings without the keys that were left empty: those keep their defaults."""
+    filled = {key: value for key, value in settings.items() if value is not None}
+    return {key: _without_empty(value) if isinstance(value, dict) else value for key, value in filled.items()}
 
 
 def _parse(assignment: str, value: str) -> Any:
@@ -70,12 +76,17 @@ def _explain(model: type[BaseModel], error: Any) -> str:
     key = ".".join(location)
     if error["type"] == "missing":
         return f"{key} is required"
-    if error["type"] != "extra_forbidden":
-        return f"{key or 'settings'}: {error['msg']} (got {error['input']!r})"
+    if error["type"] == "extra_forbidden":
+        return _unknown_key(model, location)
+    reason = error["msg"].removeprefix("Value error, ")
+    return f"{key}: {reason} (got {error['input']!r})" if key else reason
+
+
+def _unknown_key(model: type[BaseModel], location: Sequence[str]) -> str:
     known = _fields(model, location[:-1])
     near = difflib.get_close_matches(location[-1], known, n=1)
     hint = f"did you mean {near[0]!r}?" if near else f"known keys: {', '.join(known)}"
-    return f"unknown key {key!r}; {hint}"
+    return f"unknown key {'.'.join(location)!r}; {hint}"
 
 
 def _fields(model: type[BaseModel], path: Sequence[str]) -> list[str]:

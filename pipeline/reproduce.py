@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from cache_schema.durable import write_atomic
+from cache_schema.errors import ConfigError
 from stages.cache_teacher import execute as cache_execute
 from stages.cache_teacher import plan as cache_plan
 from stages.cache_teacher.config import CacheTeacherConfig
@@ -52,14 +53,18 @@ def reproduce(
     code_version: str,
 ) -> Reproduction:
     """Run all stages. Raises what the stages raise; what is finished by then is kept."""
-    cache_execute.execute(cache_plan.plan(cache), progress, code_version=code_version)
+    planned = cache_plan.plan(cache)
+    known = [part.name for part in planned.splits]
+    for name in (split, training.split):
+        if name not in known:
+            raise ConfigError(f"split {name!r} would not be in the cache, which gets: {', '.join(known)}")
+    cache_execute.execute(planned, progress, code_version=code_version)
     evaluations = {}
     for variant, changes in VARIANTS.items():
         say(f"variant {variant}")
         run = out / variant
         settings = training.model_copy(update={"losses": training.losses.model_copy(update=dict(changes))})
-        planned = train_plan.plan(settings, cache.cache, run)
-        train_execute.execute(planned, progress, code_version=code_version)
+        train_execute.execute(train_plan.plan(settings, cache.cache, run), progress, code_version=code_version)
         made = evaluate_plan.plan(EvaluateConfig(cache=cache.cache, run=run, split=split, device=cache.device))
         evaluations[variant] = evaluate_execute.execute(made, progress, code_version=code_version)
     table = out / "ablation.md"

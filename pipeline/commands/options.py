@@ -10,7 +10,10 @@ import typer
 ConfigFile = Annotated[Path | None, typer.Option("--config", help="YAML file of settings.")]
 Assignments = Annotated[
     list[str] | None,
-    typer.Option("--set", help="Any setting by its dotted key, for example --set losses.ckd=0.5. Repeatable."),
+    typer.Option(
+        "--set",
+        help="Any setting by its dotted key, as KEY=VALUE; repeatable.",
+    ),
 ]
 CacheFolder = Annotated[Path | None, typer.Option("--cache", help="Folder of the cache.  [default: zarr]")]
 Device = Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, mps …  [default: the best there is]")]

@@ -126,7 +126,8 @@ def _cache_shard(
     """From raw frames to checked bytes; returns how many. Rigs pass one at a time, so memory holds one shard."""
     wants_frames = shard.index in job.frames_pending
     wants_targets = shard.index in job.targets_pending
-    frames = empty_frames(shard.stop - shard.start, plan.identity, plan.config.image, job.split.record)
+    count = shard.stop - shard.start if wants_frames else 0
+    frames = empty_frames(count, plan.identity, plan.config.image, job.split.record)
     targets = []
     for row, rig in enumerate(_rigs(plan, job.split, shard)):
         if wants_frames:

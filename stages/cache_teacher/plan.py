@@ -9,7 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Int16
 
-from cache_schema import LIDAR_CHUNK_POINTS, DatasetIdentity, SplitRecord, ego_masks_digest, samples_digest
+from cache_schema import LIDAR_CHUNK_POINTS, DatasetIdentity, SplitRecord, samples_digest
+from cache_schema.agreement import refuse_other_split, stored_manifest
 from cache_schema.errors import DatasetError
 from cache_schema.journal import Journal
 from cache_schema.layout import frames_group, journal_folder, teacher_group
@@ -17,6 +18,9 @@ from stages.cache_teacher.config import CacheTeacherConfig
 from stages.cache_teacher.datasets.base import IncompleteSample, RigDataset, SampleRef
 from stages.cache_teacher.datasets.ddad import DdadDataset
 from stages.cache_teacher.datasets.ego_masks import NO_MASK, EgoMasks, load_ego_masks
+
+SHOWN = 10
+"""Incomplete samples that are listed by name."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +38,9 @@ class SplitPlan:
         """The split's part of the plan, and by name what is left out."""
         done = f"{self.frames_done} with frames, {self.teacher_done} with this teacher done"
         lines = [f"{self.name:8} {self.record.rigs} rigs; {done}"]
-        return lines + [f"{'':8} skipped: {sample}" for sample in self.incomplete]
+        lines += [f"{'':8} skipped: {sample}" for sample in self.incomplete[:SHOWN]]
+        more = len(self.incomplete) - SHOWN
+        return lines + ([f"{'':8} skipped: and {more} more"] if more > 0 else [])
 
 
 @dataclass(frozen=True)
@@ -75,17 +81,24 @@ class CachePlan:
 def plan(config: CacheTeacherConfig) -> CachePlan:
     """Look at the dataset and the cache, change nothing.
 
-    Raises DatasetError for data that cannot be read, ConfigError for settings that contradict the dataset.
+    Raises DatasetError for data that cannot be read, CacheMismatchError where the cache holds something else.
     """
     dataset = DdadDataset(config.root, on_missing=config.on_missing)
     names = config.splits or dataset.splits
     teacher_name = config.teacher.name or slug(config.teacher.id)
     masks = _ego_masks(config, dataset)
     splits = tuple(_plan_split(config, dataset, name, teacher_name, masks) for name in names)
+    identity = _identity(dataset, splits[0])
+    stored = stored_manifest(config.cache, identity, config.image)
+    for split in splits:
+        if stored is not None and split.name in stored.splits:
+            known = stored.splits[split.name]
+            asked = split.record.model_copy(update={"ego_masks_sha256": known.ego_masks_sha256})
+            refuse_other_split(config.cache, split.name, known, asked)  # the writer compares the masks
     return CachePlan(
         config=config,
         dataset=dataset,
-        identity=_identity(dataset, splits[0]),
+        identity=identity,
         ego_masks=masks,
         teacher_name=teacher_name,
         splits=splits,
@@ -135,7 +148,6 @@ def _split_record(
         shard_rigs=config.shard_rigs,
         lidar_points=-(-points // LIDAR_CHUNK_POINTS) * LIDAR_CHUNK_POINTS,
         text_bytes=max(len(text.encode()) for text in names),
-        ego_masks_sha256=None if masks is None else ego_masks_digest(masks.masks),
     )
 
 

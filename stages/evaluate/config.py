@@ -6,6 +6,8 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
 
+DEFAULT_SPLIT = "val"
+
 
 class EvaluateConfig(BaseModel):
     """Everything stage 3 needs to know."""
@@ -15,7 +17,7 @@ class EvaluateConfig(BaseModel):
     cache: Path = Path("zarr")
     run: Path | None = None
     """Folder of a training run, whose student is scored; none: only the teachers are."""
-    split: str = "val"
+    split: str = DEFAULT_SPLIT
     protocol: str = "native"
     teachers: tuple[str, ...] | None = None
     """Teachers of the cache to score; all that are complete for the split if not given."""

@@ -6,11 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cache_schema import Cache, FrameReader, TargetReader
-from stages.evaluate.config import EvaluateConfig
+from cache_schema.errors import EvaluationError
+from stages.evaluate.config import DEFAULT_SPLIT, EvaluateConfig
 from stages.evaluate.protocol import Protocol, protocol
-from stages.train.student import load_student
-
-METRICS_FILE = "metrics.json"
 
 
 @dataclass(frozen=True)
@@ -26,21 +24,27 @@ class EvaluationPlan:
 
     @property
     def output(self) -> Path | None:
-        """Where the result is written: into the run, if there is one."""
-        return None if self.config.run is None else self.config.run / METRICS_FILE
+        """Where the result is written: into the run, if there is one; splits beside val have files of their own."""
+        if self.config.run is None:
+            return None
+        split = self.config.split
+        return self.config.run / ("metrics.json" if split == DEFAULT_SPLIT else f"metrics-{split}.json")
 
 
 def plan(config: EvaluateConfig) -> EvaluationPlan:
     """Open the cache and check the run, change nothing.
 
-    Raises CacheMissingError, CacheIncompleteError, ConfigError (protocol) or TrainingError (no student there).
+    Raises CacheMissingError, CacheIncompleteError, ConfigError (protocol) or EvaluationError (no student there).
     """
     cache = Cache(config.cache)
     frames = cache.split(config.split)
     names = frames.record.teachers_complete if config.teachers is None else config.teachers
     student = None if config.run is None else config.run / "student"
-    if student is not None:
-        load_student(student)  # a run without a usable student is refused before any work is done
+    if student is not None and not student.exists():
+        raise EvaluationError(
+            f"{config.run} holds no trained student; train one with: "
+            f"fsmde train --cache {config.cache} --run {config.run}"
+        )
     return EvaluationPlan(
         config=config,
         protocol=protocol(config.protocol, cache.manifest.dataset.name),

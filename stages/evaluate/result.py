@@ -44,6 +44,8 @@ class Evaluation(Result):
     schema_version: Literal[1] = 1
     code_version: str
     cache: str
+    run: str | None
+    """Folder of the run whose student was scored."""
     dataset: str
     dataset_version: str
     split: str

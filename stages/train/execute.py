@@ -18,7 +18,7 @@ from cache_schema.errors import TrainingError
 from stages.device import choose_device
 from stages.progress import Progress
 from stages.train.batch import TrainBatch
-from stages.train.checkpoint import TrainState, load_checkpoint, save_checkpoint, sweep, write_folder
+from stages.train.checkpoint import TrainState, load_checkpoint, remove_folder, save_checkpoint, sweep, write_folder
 from stages.train.curves import Curves
 from stages.train.loader import RigDataset, make_loader, read_batches
 from stages.train.optimizer import clip_gradient, learning_rate, make_optimizer, take_step
@@ -27,6 +27,7 @@ from stages.train.precision import make_scaler
 from stages.train.run_folder import STUDENT, TENSORBOARD, only_trainer, start_session, this_session
 from stages.train.sampler import BatchStream, StreamState
 from stages.train.step import batch_loss
+from stages.train.stop import StopRequest
 from stages.train.student import Student, save_student
 from stages.train.student.encoder import load_encoder_weights
 
@@ -66,8 +67,8 @@ def train(plan: TrainPlan, student: Student, device: torch.device, progress: Pro
 
     losses: dict[str, float] = {}
     progress.begin("train", plan.steps, state.step)
-    with Curves(plan.run / TENSORBOARD, state.step, config.log_every) as curves:
-        for batch in read_batches(open_loader(plan, state, device)):
+    with Curves(plan.run / TENSORBOARD, state.step, config.log_every) as curves, StopRequest() as stop:
+        for batch in stop.until(read_batches(open_loader(plan, state, device))):
             lr = learning_rate(state.step, plan.steps, config.optimizer)
             loss, terms = batch_loss(student, batch.to(device), config, plan.data)
             torch.autograd.backward(scaler.scale(loss))
@@ -81,6 +82,9 @@ def train(plan: TrainPlan, student: Student, device: torch.device, progress: Pro
             curves.draw(state.step, {**losses, "lr": lr})
             if state.step % config.checkpoint_every == 0 or state.step == plan.steps:
                 save_checkpoint(plan.run, state, student, optimizer, scaler)
+    if state.step < plan.steps:
+        save_checkpoint(plan.run, state, student, optimizer, scaler)
+        raise KeyboardInterrupt
     return TrainResult(state.step - plan.steps_done, losses, store_student(plan.run, student))
 
 
@@ -137,6 +141,7 @@ def refuse_not_finite(losses: dict[str, float], step: int, batch: TrainBatch, ru
 def store_student(run: Path, student: Student) -> Path:
     """Put the trained student where stage 3 looks for it."""
     folder = run / STUDENT
-    if not folder.exists():
-        write_folder(folder, lambda aside: save_student(aside, student))
+    if folder.exists():
+        remove_folder(folder)
+    write_folder(folder, lambda aside: save_student(aside, student))
     return folder

@@ -14,7 +14,7 @@ from stages.device import choose_device
 from stages.train.checkpoint import KEPT, checkpoints, read_state
 from stages.train.config import TrainConfig
 from stages.train.precision import resolve_precision
-from stages.train.run_folder import TrainingData, refuse_another_run, training_data
+from stages.train.run_folder import STUDENT, TrainingData, refuse_another_run, training_data
 from stages.train.student import Student
 
 
@@ -70,13 +70,15 @@ def plan(config: TrainConfig, cache: Path, run: Path) -> TrainPlan:
     """
     opened = Cache(cache)
     opened.split(config.split)
+    if run.resolve().is_relative_to(cache.resolve()):
+        raise ConfigError(f"the run {run} would lie inside the cache {cache}; choose another --run")
     resolved = resolve(config, opened.manifest, cache)
     if resolved.teacher is not None:
         opened.targets(config.split, resolved.teacher)
     data = training_data(opened.manifest, resolved.split, resolved.teacher)
     _refuse_other_bins(resolved, data)
     last = next(reversed(checkpoints(run)), None)
-    if last is not None:
+    if last is not None or (run / STUDENT).exists():
         refuse_another_run(run, resolved, data)
     return TrainPlan(
         config=resolved,

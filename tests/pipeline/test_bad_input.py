@@ -113,6 +113,26 @@ def test_cache_of_another_dataset(cache_world: Cli, world: Path, tmp_path: Path)
     assert "another --cache" in message
 
 
+def test_the_plan_refuses_what_the_run_would(cache_world: Cli, world: Path, tmp_path: Path) -> None:
+    assert cache_world(world, tmp_path / "zarr").exit_code == 0
+    message = one_line(cache_world(world, tmp_path / "zarr", "--height", "96", "--dry-run"))
+    assert "image.height: 64 stored, 96 asked" in message
+
+
+def test_reproduce_refuses_an_unknown_split_before_any_work(
+    cli: Cli, world: Path, teacher: Path, tmp_path: Path
+) -> None:
+    message = one_line(cli("reproduce", "--root", world, "--teacher", teacher, "--out", tmp_path, "--split", "tset"))
+    assert "'tset'" in message
+    assert not (tmp_path / "zarr").exists()
+
+
+def test_a_run_inside_the_cache(cli: Cli, tmp_path: Path) -> None:
+    write_tiny_cache(tmp_path / "zarr")
+    message = one_line(cli("train", "--cache", tmp_path / "zarr", "--run", tmp_path / "zarr" / "run", *TRAIN_SMALL))
+    assert "inside the cache" in message
+
+
 def test_cache_not_complete(cli: Cli, tmp_path: Path) -> None:
     with CacheWriter(tmp_path / "zarr", dataset(), ImageSpec(height=64, width=96), code_version="test") as writer:
         writer.add_split("train", split_record(6))

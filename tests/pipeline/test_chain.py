@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import json
 import shutil
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -105,6 +109,32 @@ def test_training_resumes_and_a_finished_run_is_left_alone(cache: Path, cli: Cli
     assert again.exit_code == 0
     assert "4 done" in again.output
     assert (tmp_path / "run/student/model.safetensors").read_bytes() == before
+
+
+def test_a_lost_shard_is_restored_by_stage_1(cache: Path, cache_world: Cli, world: Path, tmp_path: Path) -> None:
+    copy = shutil.copytree(cache, tmp_path / "zarr")
+    for lost in ("frames/lidar_depth/c/0/0/0", "teachers/tiny/bin_mean/c/1/0/0/0"):
+        (copy / "train" / lost).unlink()
+    assert cache_world(world, copy).exit_code == 0
+    assert file_contents(copy) == file_contents(cache)
+
+
+def test_ctrl_c_keeps_the_steps_that_were_taken(cache: Path, tmp_path: Path) -> None:
+    """A process of its own, since the signal goes to a process."""
+    fsmde = [sys.executable, "-c", "from pipeline.cli import main; main()"]
+    command = [*fsmde, "train", "--cache", cache, "--run", tmp_path / "run", *TRAIN_SMALL[2:], "--steps", "100000"]
+    with subprocess.Popen([str(part) for part in command], stderr=subprocess.PIPE, text=True) as process:
+        curves = tmp_path / "run" / "tensorboard"
+        deadline = time.monotonic() + 120
+        while not curves.exists() and time.monotonic() < deadline:
+            time.sleep(0.1)
+        time.sleep(2)
+        process.send_signal(signal.SIGINT)
+        _, message = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "run the same command again" in message
+    (checkpoint,) = (tmp_path / "run" / "checkpoints").iterdir()
+    assert int(checkpoint.name.removeprefix("step_")) > 0
 
 
 def test_reproduce_compares_the_variants(cli: Cli, world: Path, teacher: Path, tmp_path: Path) -> None:

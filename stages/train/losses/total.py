@@ -38,8 +38,8 @@ def total_loss(
 ) -> tuple[Float[Tensor, ""], dict[str, Tensor]]:
     """The loss and its terms by name, unweighted; terms of weight 0 are neither computed nor named.
 
-    L = L_gt(Σ p_S·c_S) + λ_ckd·[KL(p_T‖p_S) + L_gt(Σ p_T·c_S)] + λ_vr·L_vr, where L_gt is `silog` on the LiDAR
-    depths `truth_m` (metres) where `truth_mask` holds. `teacher` may be none if no weight needs one.
+    L = L_gt(Σ p_S·c_S) + λ_ckd·[w_kl·KL(p_T‖p_S) + w_cross·L_gt(Σ p_T·c_S)] + λ_vr·L_vr, where L_gt is `silog`
+    on the LiDAR depths `truth_m` (metres) where `truth_mask` holds. `teacher` may be none if no weight needs one.
     """
     weight = {"lidar": 1.0}
     terms = {"lidar": silog(output.depth_m, truth_m, truth_mask)}

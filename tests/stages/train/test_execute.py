@@ -1,4 +1,5 @@
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -160,6 +161,14 @@ def test_a_start_that_fails_leaves_the_folder_free(cache: Path, tmp_path: Path):
         train(small_config(), cache, run, Watcher(stop_after=1))
     train(small_config(optimizer=OptimizerConfig(warmup_steps=1)), cache, run)
     assert len(json.loads((run / "provenance.json").read_text())["sessions"]) == 1
+
+
+def test_a_student_is_never_left_beside_the_settings_of_another(cache: Path, tmp_path: Path):
+    run = tmp_path / "run"
+    train(small_config(), cache, run)
+    shutil.rmtree(run / "checkpoints")
+    with pytest.raises(TrainingError, match="seed: 0 stored, 7 asked"):
+        train(small_config(seed=7), cache, run)
 
 
 def test_two_processes_do_not_train_into_one_folder(cache: Path, tmp_path: Path):
