@@ -17,9 +17,12 @@ from cache_schema.manifest import SCHEMA_VERSION, Manifest
 
 
 def write_manifest(cache: Path, manifest: Manifest) -> None:
-    """Store the manifest durably."""
-    group = zarr.open_group(str(cache), mode="a")
-    group.attrs[MANIFEST_KEY] = manifest.model_dump(mode="json")
+    """Store the manifest durably; a new cache comes into being with it, in one write."""
+    stored = manifest.model_dump(mode="json")
+    if (cache / "zarr.json").exists():
+        zarr.open_group(str(cache), mode="r+").attrs[MANIFEST_KEY] = stored
+    else:
+        zarr.create_group(str(cache), attributes={MANIFEST_KEY: stored})
     sync_file(cache / "zarr.json")
     sync_folder(cache)
 

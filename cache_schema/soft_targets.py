@@ -64,8 +64,9 @@ def certain_spread(u: Any, bins: BinSpec) -> Any:
 
 
 def spread_limits(bins: BinSpec) -> tuple[float, float]:
-    """Smallest and largest spread that the `moments` encoding can hold."""
-    return float(certain_spread(np.asarray([0.0, 1.0]), bins).min()), SPREAD_MAX
+    """Smallest and largest spread that the `moments` encoding can hold; apart even where bins are very few."""
+    narrowest = float(certain_spread(np.asarray([0.0, 1.0]), bins).min())
+    return min(narrowest, SPREAD_MAX / 2), SPREAD_MAX
 
 
 def mean_codes(bins: BinSpec) -> int:

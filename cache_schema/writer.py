@@ -83,10 +83,7 @@ class GroupWriter:
                     f"shard {record.shard} of {self.group} in {self.cache} was made with other settings; "
                     "use another --cache folder"
                 )
-        whole = {
-            index for index, record in done.items() if all((self._folder / file).exists() for file in record.files)
-        }
-        return [shard for shard in self.shards if shard.index not in whole]
+        return [shard for shard in self.shards if shard.index not in done or self._lost(done[shard.index])]
 
     def write(self, shard: Shard, blocks: Mapping[str, np.ndarray]) -> ShardRecord:
         """Write one shard durably and enter it in the journal.
@@ -174,12 +171,7 @@ class CacheWriter:
     ) -> None:
         self._held.close()
 
-    def add_split(
-        self,
-        name: str,
-        record: SplitRecord,
-        ego_masks: np.ndarray | None = None,
-    ) -> GroupWriter:
+    def add_split(self, name: str, record: SplitRecord, ego_masks: np.ndarray | None = None) -> GroupWriter:
         """Declare a split and make its arrays, or check them against what is there already.
 
         `ego_masks` (mask, height, width) uint8, 0 on the own car, at the size of the stored images.

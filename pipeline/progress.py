@@ -61,7 +61,7 @@ class _WithFigures(Progress):
     def get_renderables(self) -> Iterable[RenderableType]:
         yield from super().get_renderables()
         if self.figures:
-            yield Text(self.figures, style="dim")
+            yield Text(self.figures, style="dim", no_wrap=True, overflow="ellipsis")
 
 
 class _Rate(ProgressColumn):

@@ -95,11 +95,11 @@ _HEADINGS = {
 
 
 def _table(first: str) -> Table:
-    """A table that fits a terminal of 80 columns."""
-    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="bold underline")
-    table.add_column(first, no_wrap=True)
+    """A table that fits a terminal of 80 columns: long names fold, figures never do."""
+    table = Table(box=None, padding=(0, 1, 0, 0), pad_edge=False, header_style="bold underline")
+    table.add_column(first, min_width=20, max_width=24, overflow="fold")
     for heading in _HEADINGS.values():
-        table.add_column(heading, justify="right", no_wrap=True)
+        table.add_column(heading, justify="right", no_wrap=True, min_width=max(len(heading), len("0.000")))
     return table
 
 
