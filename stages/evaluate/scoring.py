@@ -99,7 +99,7 @@ def mean_score(scores: Sequence[Score]) -> Score:
 def metric_pairs(
     depth_m: Float[np.ndarray, "V h w"], rig: CachedRig, protocol: Protocol, native_size: tuple[int, int]
 ) -> list[ViewPair]:
-    """Truth and metric prediction at the points that count, per view; the prediction is not yet clamped."""
+    """Truth and prediction at the points that count, per view; the prediction is as it came, not yet clamped."""
     pairs = []
     for view, lidar in enumerate(rig.lidar):
         counted = counted_points(lidar, rig.ego_mask[view], protocol, native_size)
@@ -112,16 +112,15 @@ def disparity_pairs(
     u: Float[np.ndarray, "V h w"], rig: CachedRig, protocol: Protocol, native_size: tuple[int, int]
 ) -> list[ViewPair]:
     """Truth and prediction per view of a relative disparity, brought to metres by least squares per image."""
-    pairs = []
-    for view, lidar in enumerate(rig.lidar):
-        counted = counted_points(lidar, rig.ego_mask[view], protocol, native_size)
-        truth = lidar.depth_m[counted]
-        at_points = at_native_pixels(u[view], lidar.uv_px[counted], native_size)
-        if len(truth):
-            a, b = fit_disparity(at_points, truth)
-            at_points = depth_from_disparity(a * at_points + b, protocol.range_m[1])
-        pairs.append(ViewPair(truth, at_points))
-    return pairs
+    return [_fitted(pair, protocol.range_m[1]) for pair in metric_pairs(u, rig, protocol, native_size)]
+
+
+def _fitted(pair: ViewPair, max_depth_m: float) -> ViewPair:
+    """A pair whose prediction is a relative disparity, brought to metres."""
+    if not len(pair.truth_m):
+        return pair
+    a, b = fit_disparity(pair.predicted_m, pair.truth_m)
+    return ViewPair(pair.truth_m, depth_from_disparity(a * pair.predicted_m + b, max_depth_m))
 
 
 def counted_points(
