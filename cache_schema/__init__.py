@@ -2,9 +2,11 @@
 
 from cache_schema.cache import Cache, CachedRig, CachedTargets, FrameReader, TargetReader
 from cache_schema.frames import LidarView, RigFrames, empty_frames, put_rig
+from cache_schema.groups import Shard
 from cache_schema.manifest import (
     LIDAR_CHUNK_POINTS,
     BinSpec,
+    CacheLocation,
     DatasetIdentity,
     ImageSpec,
     Manifest,
@@ -16,12 +18,13 @@ from cache_schema.manifest import (
     ego_masks_digest,
     samples_digest,
 )
-from cache_schema.writer import CacheWriter, GroupWriter, Shard
+from cache_schema.writer import CacheWriter, GroupWriter
 
 __all__ = [
     "LIDAR_CHUNK_POINTS",
     "BinSpec",
     "Cache",
+    "CacheLocation",
     "CacheWriter",
     "CachedRig",
     "CachedTargets",

@@ -2,37 +2,39 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from cache_schema.errors import CacheMismatchError
+from cache_schema.layout import ROOT
 from cache_schema.manifest import DatasetIdentity, ImageSpec, Manifest, Record, SplitRecord, differing_fields
 from cache_schema.manifest_file import read_manifest
+from cache_schema.storage import Storage
 
 OTHER_CACHE = "use another --cache folder"
 
 
-def stored_manifest(cache: Path, dataset: DatasetIdentity, image: ImageSpec) -> Manifest | None:
+def stored_manifest(storage: Storage, dataset: DatasetIdentity, image: ImageSpec) -> Manifest | None:
     """The manifest of a cache, none where there is no cache yet.
 
     Raises CacheMismatchError where it holds another dataset, or images stored otherwise.
     """
-    if not (cache / "zarr.json").exists():
+    if not storage.exists(ROOT):
         return None
-    stored = read_manifest(cache)
+    stored = read_manifest(storage)
     asked = Manifest(code_version=stored.code_version, dataset=dataset, image=image)
-    refuse_difference(cache, "cache", stored, asked, skip=("splits", "teachers"))
+    refuse_difference(storage.location, "cache", stored, asked, skip=("splits", "teachers"))
     return stored
 
 
-def refuse_other_split(cache: Path, name: str, stored: SplitRecord, asked: SplitRecord) -> None:
+def refuse_other_split(location: str, name: str, stored: SplitRecord, asked: SplitRecord) -> None:
     """Raise CacheMismatchError where a split differs in anything but what is complete."""
-    refuse_difference(cache, f"split {name}", stored, asked, skip=("frames_complete", "teachers_complete"))
+    refuse_difference(location, f"split {name}", stored, asked, skip=("frames_complete", "teachers_complete"))
 
 
 def refuse_difference(
-    cache: Path, what: str, stored: Record, asked: Record, skip: tuple[str, ...] = (), remedy: str = OTHER_CACHE
+    location: str, what: str, stored: Record, asked: Record, skip: tuple[str, ...] = (), remedy: str = OTHER_CACHE
 ) -> None:
     """Raise CacheMismatchError, naming every field that differs and both its values."""
     differences = differing_fields(stored, asked, skip)
     if differences:
-        raise CacheMismatchError(f"{cache} already holds a {what} that differs in {'; '.join(differences)}; {remedy}")
+        raise CacheMismatchError(
+            f"{location} already holds a {what} that differs in {'; '.join(differences)}; {remedy}"
+        )

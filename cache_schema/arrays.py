@@ -14,7 +14,10 @@ from typing import Literal
 
 from cache_schema.manifest import LIDAR_CHUNK_POINTS, DatasetIdentity, ImageSpec, SplitRecord, TargetSpec
 
-Compression = Literal["files", "numbers"]
+IMAGE_CHUNK_BYTES = 65536
+"""Bytes of each camera in one chunk: a reader fetches as many chunks as the largest file needs, not the padding."""
+
+Compression = Literal["zstd", "blosc"]
 
 
 @dataclass(frozen=True)
@@ -32,7 +35,7 @@ class ArraySpec:
     unit: str
     description: str
     per_rig: bool = False
-    compression: Compression = "numbers"
+    compression: Compression = "blosc"
     chunk_sizes: Mapping[str, int] = field(default_factory=dict)
 
     def shape(self, sizes: Mapping[str, int]) -> tuple[int, ...]:
@@ -44,7 +47,7 @@ FRAME_ARRAYS = (
     ArraySpec(
         "image", ("rig", "camera", "byte"), "uint8", 0, "byte",
         "JPEG file of each camera, zero-padded; its length is in image_length",
-        per_rig=True, compression="files",
+        per_rig=True, compression="zstd", chunk_sizes={"byte": IMAGE_CHUNK_BYTES},
     ),
     ArraySpec("image_length", ("rig", "camera"), "uint32", 0, "byte", "length of the JPEG file"),
     ArraySpec(
@@ -148,17 +151,18 @@ def target_arrays(targets: TargetSpec) -> tuple[ArraySpec, ...]:
 
 
 def frame_sizes(dataset: DatasetIdentity, image: ImageSpec, split: SplitRecord) -> dict[str, int]:
-    """Axis sizes of `frames/`, but for the number of ego masks.
+    """Axis sizes of `frames/`.
 
     The byte axis has room for three bytes per pixel: random noise takes 2.4 at quality 95 without chroma
     subsampling, and padding costs next to nothing once compressed.
     """
     return {
         "rig": split.rigs,
+        "mask": split.ego_masks,
         "camera": len(dataset.cameras),
         "point": split.lidar_points,
         "text": split.text_bytes,
-        "byte": image.height * image.width * 3,
+        "byte": -(-image.height * image.width * 3 // IMAGE_CHUNK_BYTES) * IMAGE_CHUNK_BYTES,
         "height": image.height,
         "width": image.width,
         "rgb": 3,
@@ -184,6 +188,18 @@ def target_sizes(dataset: DatasetIdentity, targets: TargetSpec, split: SplitReco
         "token_i": tokens,
         "token_j": tokens,
     }
+
+
+def chunk_shapes(
+    array: ArraySpec, shape: tuple[int, ...], shard_rigs: int
+) -> tuple[tuple[int, ...], tuple[int, ...] | None]:
+    """Chunk and shard shape: a shard spans `shard_rigs` rigs and every other axis whole."""
+    if array.axes[0] != "rig":
+        return tuple(max(size, 1) for size in shape), None
+    if not array.per_rig:
+        return (shard_rigs, *shape[1:]), None
+    inner = tuple(array.chunk_sizes.get(axis, size) for axis, size in zip(array.axes[1:], shape[1:], strict=True))
+    return (1, *inner), (shard_rigs, *shape[1:])
 
 
 def markdown_table(arrays: Iterable[ArraySpec]) -> str:

@@ -13,17 +13,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import zarr
 from jaxtyping import Bool, Float16, Float32, Float64, UInt8
 
-from cache_schema import layout
-from cache_schema.arrays import target_arrays
+from cache_schema.arrays import EGO_MASK
 from cache_schema.errors import CacheCorruptError, CacheIncompleteError, CacheMissingError
 from cache_schema.frames import LidarView
+from cache_schema.groups import Group, frames_of, targets_of
 from cache_schema.images import decode_jpeg
-from cache_schema.manifest import Manifest, SplitRecord, TargetSpec, ego_masks_digest
+from cache_schema.manifest import Manifest, SplitRecord, ego_masks_digest
 from cache_schema.manifest_file import read_manifest
-from cache_schema.store import open_array, read, shard_file
+from cache_schema.shards import ShardedArray
+from cache_schema.storage import Storage, open_storage
 
 _KEPT_BLOCKS = 256
 """Chunks of small arrays kept in memory by a reader; some 10 kB each."""
@@ -57,44 +57,51 @@ class CachedTargets:
 
 
 class Cache:
-    """A cache, for reading. Raises CacheMissingError where there is none."""
+    """A cache, for reading: a folder, or a URL such as s3://bucket/prefix.
+
+    Raises CacheMissingError where there is none.
+    """
 
     def __init__(self, path: str | Path) -> None:
-        self.path = Path(path)
-        self.manifest: Manifest = read_manifest(self.path)
+        self.storage = open_storage(path)
+        self.manifest: Manifest = read_manifest(self.storage)
+
+    @property
+    def location(self) -> str:
+        """The folder or URL."""
+        return self.storage.location
 
     def split(self, name: str) -> FrameReader:
         """The frames of a split. Raises CacheMissingError or CacheIncompleteError."""
         record = self._split_record(name)
         if not record.frames_complete:
-            raise CacheIncompleteError(_incomplete(self.path, f"split {name}"))
-        return FrameReader(self.path / layout.frames_group(name), self.manifest, record)
+            raise CacheIncompleteError(_incomplete(self.location, f"split {name}"))
+        return FrameReader(self.storage, self.manifest, name)
 
     def targets(self, split: str, teacher: str) -> TargetReader:
         """A teacher's targets for a split. Raises CacheMissingError (naming the teachers) or CacheIncompleteError."""
         record = self._split_record(split)
         if teacher not in self.manifest.teachers:
             known = ", ".join(self.manifest.teachers) or "none"
-            raise CacheMissingError(f"{self.path} has no teacher {teacher!r}; it has: {known}")
+            raise CacheMissingError(f"{self.location} has no teacher {teacher!r}; it has: {known}")
         if teacher not in record.teachers_complete:
-            raise CacheIncompleteError(_incomplete(self.path, f"teacher {teacher} for split {split}"))
-        spec = self.manifest.teachers[teacher].targets
-        return TargetReader(self.path / layout.teacher_group(split, teacher), spec, record)
+            raise CacheIncompleteError(_incomplete(self.location, f"teacher {teacher} for split {split}"))
+        return TargetReader(self.storage, self.manifest, split, teacher)
 
     def _split_record(self, name: str) -> SplitRecord:
         if name not in self.manifest.splits:
             known = ", ".join(self.manifest.splits) or "none"
-            raise CacheMissingError(f"{self.path} has no split {name!r}; it has: {known}")
+            raise CacheMissingError(f"{self.location} has no split {name!r}; it has: {known}")
         return self.manifest.splits[name]
 
 
 class FrameReader(Sequence[CachedRig]):
     """The frames of one complete split."""
 
-    def __init__(self, group: Path, manifest: Manifest, record: SplitRecord) -> None:
-        self._arrays = _Arrays(group, record.shard_rigs)
+    def __init__(self, storage: Storage, manifest: Manifest, split: str) -> None:
+        self._arrays = _Arrays(storage, frames_of(manifest, split))
         self._manifest = manifest
-        self.record = record
+        self.record = manifest.splits[split]
 
     def __len__(self) -> int:
         return self.record.rigs
@@ -127,9 +134,9 @@ class FrameReader(Sequence[CachedRig]):
         """The images of a rig, decoded."""
         spec = self._manifest.image
         if spec.encoding == "raw":
-            return self._arrays.read("image", i)
+            return self._arrays.rig("image", i)
         lengths = self._arrays.row("image_length", i)
-        files = self._arrays.read("image", i, slice(None), slice(0, int(lengths.max())))
+        files = self._arrays.rig("image", i, None, int(lengths.max()))
         return np.stack(
             [decode_jpeg(file[:length].tobytes(), spec) for file, length in zip(files, lengths, strict=True)]
         )
@@ -137,9 +144,9 @@ class FrameReader(Sequence[CachedRig]):
     def lidar(self, i: int) -> tuple[LidarView, ...]:
         """The LiDAR points of a rig, per camera."""
         counts = self._arrays.row("lidar_count", i)
-        fullest = slice(0, int(counts.max()))
-        uv = self._arrays.read("lidar_uv", i, slice(None), fullest)
-        depth = self._arrays.read("lidar_depth", i, slice(None), fullest)
+        fullest = int(counts.max())
+        uv = self._arrays.rig("lidar_uv", i, None, fullest)
+        depth = self._arrays.rig("lidar_depth", i, None, fullest)
         return tuple(LidarView(uv[v, :n], depth[v, :n]) for v, n in enumerate(counts))
 
     def ego_mask(self, i: int) -> Bool[np.ndarray, "V H W"]:
@@ -150,19 +157,21 @@ class FrameReader(Sequence[CachedRig]):
 
     @cached_property
     def _ego_masks(self) -> Bool[np.ndarray, "mask H W"]:
-        masks = self._arrays.whole("ego_mask")
+        masks = self._arrays.whole(EGO_MASK.name) if self.record.ego_masks else _no_masks(self._manifest)
         if ego_masks_digest(masks) != self.record.ego_masks_sha256:
-            raise CacheCorruptError(f"the ego masks in {self._arrays.group} are lost or damaged; write the cache again")
+            raise CacheCorruptError(
+                f"the ego masks in {self._arrays.place} are lost or damaged; mend them with: fsmde verify --repair"
+            )
         return np.asarray(masks != 0)
 
 
 class TargetReader(Sequence[CachedTargets]):
     """One teacher's targets for one complete split."""
 
-    def __init__(self, group: Path, spec: TargetSpec, record: SplitRecord) -> None:
-        self._arrays = _Arrays(group, record.shard_rigs)
-        self.spec = spec
-        self._rigs = record.rigs
+    def __init__(self, storage: Storage, manifest: Manifest, split: str, teacher: str) -> None:
+        self._arrays = _Arrays(storage, targets_of(manifest, split, teacher))
+        self.spec = manifest.teachers[teacher].targets
+        self._rigs = manifest.splits[split].rigs
 
     def __len__(self) -> int:
         return self._rigs
@@ -174,55 +183,56 @@ class TargetReader(Sequence[CachedTargets]):
         return self._targets(_checked_index(index, len(self)))
 
     def _targets(self, i: int) -> CachedTargets:
-        arrays = {array.name: self._arrays.read(array.name, i) for array in target_arrays(self.spec)}
-        return CachedTargets(view_relation=arrays.pop("view_relation"), encoded=arrays)
+        arrays = {name: self._arrays.rig(name, i) for name in self._arrays.names}
+        tokens = self.spec.token_grid[0] * self.spec.token_grid[1]
+        no_pairs = np.zeros((0, tokens, tokens), np.float16)
+        return CachedTargets(view_relation=arrays.pop("view_relation", no_pairs), encoded=arrays)
 
 
 class _Arrays:
     """The arrays of one group, opened on first use in each process."""
 
-    def __init__(self, group: Path, shard_rigs: int) -> None:
-        self.group = group
-        self._shard_rigs = shard_rigs
-        self._opened: dict[str, zarr.Array[Any]] = {}
+    def __init__(self, storage: Storage, group: Group) -> None:
+        self._storage = storage
+        self._group = group
+        self.names = tuple(array.name for array in group.arrays)
+        self._specs = {array.name: array for array in (*group.arrays, *group.whole_arrays)}
+        self._opened: dict[str, ShardedArray] = {}
         self._blocks: OrderedDict[tuple[str, int], np.ndarray] = OrderedDict()
-        self._seen: set[Path] = set()
 
-    def read(self, name: str, i: int, *selection: Any) -> np.ndarray:
-        """One rig's entry, or part of it, of an array that is chunked by rig."""
-        return read(self._present(name, i), (i, *selection))
+    @property
+    def place(self) -> str:
+        """How messages name the group."""
+        return self._storage.path(self._group.path)
+
+    def rig(self, name: str, i: int, *limits: int | None) -> np.ndarray:
+        """One rig's entry of an array that is chunked by rig; `limits` crop its axes."""
+        entry: np.ndarray = self._open(name).rows(i, i + 1, limits)[0]
+        return entry
 
     def row(self, name: str, i: int) -> np.ndarray:
         """One rig's entry of a small array, whose chunks span a shard: the last chunks read are kept."""
-        shard = i // self._shard_rigs
+        shard, row = divmod(i, self._group.record.shard_rigs)
         if (name, shard) not in self._blocks:
-            start = shard * self._shard_rigs
-            self._blocks[name, shard] = read(self._present(name, i), slice(start, start + self._shard_rigs))
+            first = i - row
+            stop = min(first + self._group.record.shard_rigs, self._group.record.rigs)
+            self._blocks[name, shard] = self._open(name).rows(first, stop)
             if len(self._blocks) > _KEPT_BLOCKS:
                 self._blocks.popitem(last=False)
-        return np.asarray(self._blocks[name, shard][i % self._shard_rigs])
+        return np.asarray(self._blocks[name, shard][row])
 
     def whole(self, name: str) -> np.ndarray:
         """An array that has no rigs."""
-        return read(self._open(name), slice(None))
+        array = self._open(name)
+        return array.rows(0, array.layout.shape[0])
 
-    def _open(self, name: str) -> zarr.Array[Any]:
+    def _open(self, name: str) -> ShardedArray:
         if name not in self._opened:
-            self._opened[name] = open_array(self.group, name)
+            self._opened[name] = ShardedArray(self._storage, self._group, self._specs[name])
         return self._opened[name]
 
-    def _present(self, name: str, i: int) -> zarr.Array[Any]:
-        """The array, once it is known that the shard of rig i exists: zarr reads a lost shard as fill values."""
-        array = self._open(name)
-        file = self.group / shard_file(name, array.ndim, i // self._shard_rigs)
-        if file not in self._seen:
-            if not file.exists():
-                raise CacheCorruptError(f"{file} is lost; run stage 1 again to restore it")
-            self._seen.add(file)
-        return array
-
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_opened": {}, "_blocks": OrderedDict(), "_seen": set()}
+        return {**self.__dict__, "_opened": {}, "_blocks": OrderedDict()}
 
 
 def _checked_index(index: int, length: int) -> int:
@@ -232,9 +242,15 @@ def _checked_index(index: int, length: int) -> int:
     return int(position)
 
 
+def _no_masks(manifest: Manifest) -> np.ndarray:
+    return np.zeros((0, manifest.image.height, manifest.image.width), np.uint8)
+
+
 def _text(stored: np.ndarray) -> str:
     return bytes(stored).rstrip(b"\x00").decode()
 
 
-def _incomplete(path: Path, what: str) -> str:
-    return f"{what} in {path} is not complete; finish it with: fsmde cache-teacher … --cache {path} (it resumes)"
+def _incomplete(location: str, what: str) -> str:
+    return (
+        f"{what} in {location} is not complete; finish it with: fsmde cache-teacher … --cache {location} (it resumes)"
+    )

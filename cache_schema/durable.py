@@ -2,11 +2,40 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
+import uuid
 from pathlib import Path
 
-TEMPORARY_SUFFIX = ".partial"  # what zarr's own store uses, so that one sweep finds both
+TEMPORARY_SUFFIX = ".partial"
+
+
+def write_atomic(path: Path, content: str | bytes) -> None:
+    """Replace a file so that a reader, or a crash, sees the old content or the new one, whole."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    replace_file(path, content.encode() if isinstance(content, str) else content)
+    sync_folder(path.parent)
+
+
+def replace_file(path: Path, content: bytes) -> None:
+    """As `write_atomic`, but the rename itself is durable only once the folder is flushed."""
+    aside = path.with_name(f"{path.name}.{uuid.uuid4().hex}{TEMPORARY_SUFFIX}")
+    try:
+        with aside.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        aside.replace(path)
+    except OSError:
+        aside.unlink(missing_ok=True)
+        raise
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder, and have each new one entered durably in the one above it."""
+    if not folder.is_dir():
+        make_folder(folder.parent)
+        folder.mkdir(exist_ok=True)
+        sync_folder(folder.parent)
 
 
 def sync_file(path: Path) -> None:
@@ -22,27 +51,3 @@ def sync_folder(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-def write_atomic(path: Path, text: str) -> None:
-    """Replace a file so that a reader, or a crash, sees the old text or the new one, whole."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f"{path.name}.{os.getpid()}{TEMPORARY_SUFFIX}")
-    aside.write_text(text, encoding="utf-8")
-    sync_file(aside)
-    aside.replace(path)
-    sync_folder(path.parent)
-
-
-def sha256_of(path: Path) -> str:
-    """SHA-256 of a file, in hexadecimal."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def sweep(folder: Path) -> int:
-    """Remove what interrupted writes left below a folder; return how many files that were."""
-    leftovers = list(folder.rglob(f"*{TEMPORARY_SUFFIX}"))
-    for path in leftovers:
-        path.unlink()
-    return len(leftovers)

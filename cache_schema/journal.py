@@ -1,58 +1,113 @@
 """The journal: one record per finished shard. "Done" comes from here, never from a file's existence.
 
-A record is a small JSON file of its own, written after the shard's bytes are on the disk and were read back.
-Writers of different shards therefore never touch the same file, and a record is either whole or absent.
+A record is a small JSON object of its own, written after the shard's bytes are durable and were read back.
+Writers of different shards therefore never touch the same record, and a record is either whole or absent.
+What a group holds beside its shards (the metadata of its arrays, ego masks) has one record too.
 """
 
 from __future__ import annotations
 
-from pathlib import Path
+import hashlib
+from collections.abc import Mapping
 
 from pydantic import ValidationError
 
-from cache_schema.durable import write_atomic
 from cache_schema.errors import CacheCorruptError
+from cache_schema.layout import journal_folder
 from cache_schema.manifest import Digest, Record
+from cache_schema.storage import Storage
+
+_GROUP_RECORD = "group.json"
 
 
-class ShardRecord(Record):
+class FileRecord(Record):
+    """What a file is known by."""
+
+    size: int
+    sha256: Digest
+
+    @staticmethod
+    def of(data: bytes) -> FileRecord:
+        """The record of a file with these contents."""
+        return FileRecord(size=len(data), sha256=hashlib.sha256(data).hexdigest())
+
+
+class GroupRecord(Record):
+    """The files of a group that are in no shard, by their key in the cache."""
+
+    files: dict[str, FileRecord]
+
+    @property
+    def size(self) -> int:
+        """Bytes of all the files."""
+        return sum(file.size for file in self.files.values())
+
+
+class ShardRecord(GroupRecord):
     """What is known about a finished shard: rigs [start, stop) and the files that hold them."""
 
     shard: int
     start: int
     stop: int
     config_sha256: Digest
-    files: dict[str, Digest]
-    """SHA-256 of every file of the shard, by its path below the group."""
-    bytes: int
 
 
 class Journal:
     """The records of one group of arrays."""
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
+    def __init__(self, storage: Storage, group: str) -> None:
+        self._storage = storage
+        self._folder = journal_folder(group)
 
-    def read(self) -> dict[int, ShardRecord]:
-        """All records by shard number. Raises CacheCorruptError on a record that cannot be understood."""
-        if not self._folder.is_dir():
-            return {}
-        records = (self._parse(path) for path in sorted(self._folder.glob("*.json")))
+    def shards(self) -> dict[int, ShardRecord]:
+        """All shards' records by number. Raises CacheCorruptError on a record that cannot be understood."""
+        keys = [key for key in self._storage.keys(self._folder) if not key.endswith(_GROUP_RECORD)]
+        records = (self._parse(key, data) for key, data in zip(keys, self._storage.read_all(keys), strict=True))
         return {record.shard: record for record in records}
 
     def rigs_done(self) -> int:
         """Number of rigs in finished shards."""
-        return sum(record.stop - record.start for record in self.read().values())
+        return sum(record.stop - record.start for record in self.shards().values())
 
     def append(self, record: ShardRecord) -> None:
-        """Add a record; on return it is on the disk."""
-        write_atomic(self._folder / f"{record.shard:06d}.json", record.model_dump_json() + "\n")
+        """Add a shard's record; on return it is durable."""
+        self._storage.write({self.key(record.shard): _text(record)})
 
-    def _parse(self, path: Path) -> ShardRecord:
+    def group(self) -> GroupRecord | None:
+        """The record of what is in no shard; none where the group was not made yet. Raises CacheCorruptError."""
+        key = f"{self._folder}/{_GROUP_RECORD}"
         try:
-            return ShardRecord.model_validate_json(path.read_bytes())
+            return GroupRecord.model_validate_json(self._storage.read(key))
+        except FileNotFoundError:
+            return None
         except ValidationError as error:
-            reason = error.errors()[0]["msg"]
-            raise CacheCorruptError(
-                f"journal record {path} is damaged ({reason}); delete it and run stage 1 again to redo its shard"
-            ) from error
+            raise self._damaged(key, error) from error
+
+    def set_group(self, files: Mapping[str, bytes]) -> None:
+        """Write the record of the files that are in no shard."""
+        record = GroupRecord(files={key: FileRecord.of(data) for key, data in sorted(files.items())})
+        self._storage.write({f"{self._folder}/{_GROUP_RECORD}": _text(record)})
+
+    def key(self, shard: int) -> str:
+        """Key of a shard's record."""
+        return f"{self._folder}/{shard:06d}.json"
+
+    def _parse(self, key: str, data: bytes) -> ShardRecord:
+        try:
+            record = ShardRecord.model_validate_json(data)
+        except ValidationError as error:
+            raise self._damaged(key, error) from error
+        if self.key(record.shard) != key:
+            raise CacheCorruptError(f"journal record {self._storage.path(key)} speaks of shard {record.shard}")
+        return record
+
+    def _damaged(self, key: str, error: ValidationError) -> CacheCorruptError:
+        reason = error.errors()[0]["msg"]
+        return CacheCorruptError(
+            f"journal record {self._storage.path(key)} is damaged ({reason}); delete it and run stage 1 again to redo "
+            "what it speaks of"
+        )
+
+
+def _text(record: Record) -> bytes:
+    return record.model_dump_json().encode() + b"\n"

@@ -1,19 +1,23 @@
-"""Where things lie inside a cache folder.
+"""Where things lie inside a cache; all keys are relative to its folder or URL.
 
 zarr.json                              root group; the manifest is its attribute `fsmde`
 <split>/frames/<array>/…               frames, LiDAR, calibration
 <split>/teachers/<name>/<array>/…      soft targets of one teacher
 .fsmde/lock, .fsmde/owner.json         who writes
-.fsmde/journal/<split>/frames/…        one record per finished shard
+.fsmde/workers/…                       locks of workers that are writing a shard just now
+.fsmde/journal/<split>/frames/…        one record per finished shard, and one for what is not in shards
 .fsmde/journal/<split>/teachers/<name>/…
 """
 
 from __future__ import annotations
 
-from pathlib import Path
-
 MANIFEST_KEY = "fsmde"
+MANIFEST_DIGEST_KEY = "fsmde_sha256"
+ROOT = "zarr.json"
 STATE_FOLDER = ".fsmde"
+LOCK_FILE = f"{STATE_FOLDER}/lock"
+OWNER_FILE = f"{STATE_FOLDER}/owner.json"
+WORKER_LOCKS = f"{STATE_FOLDER}/workers"
 
 
 def frames_group(split: str) -> str:
@@ -26,16 +30,6 @@ def teacher_group(split: str, teacher: str) -> str:
     return f"{split}/teachers/{teacher}"
 
 
-def journal_folder(cache: Path, group: str) -> Path:
+def journal_folder(group: str) -> str:
     """Folder of the journal records of one group."""
-    return cache / STATE_FOLDER / "journal" / group
-
-
-def lock_file(cache: Path) -> Path:
-    """File whose lock the one writing process holds."""
-    return cache / STATE_FOLDER / "lock"
-
-
-def owner_file(cache: Path) -> Path:
-    """File that says who holds the lock."""
-    return cache / STATE_FOLDER / "owner.json"
+    return f"{STATE_FOLDER}/journal/{group}"

@@ -12,7 +12,7 @@ from enum import StrEnum
 from typing import Annotated, Final, Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, JsonValue, model_validator
 
 SCHEMA_VERSION: Final = 1
 
@@ -21,6 +21,10 @@ LIDAR_CHUNK_POINTS = 8192
 
 Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=128)]
+
+
+CacheLocation = Annotated[str, BeforeValidator(str)]
+"""A folder, or a URL such as s3://bucket/prefix."""
 
 
 class Record(BaseModel):
@@ -140,8 +144,9 @@ class SplitRecord(Record):
     """Length of the point axis of `lidar_uv` and `lidar_depth`, whole chunks."""
     text_bytes: int = Field(ge=1)
     """Length of the text axis of `scene` and `sample`: the longest name in UTF-8."""
+    ego_masks: int = Field(default=0, ge=0)
+    """Number of ego masks; this and their digest are filled in by the writer."""
     ego_masks_sha256: Digest | None = None
-    """Of the stack of ego masks, which may be empty; filled in by the writer."""
     frames_complete: bool = False
     teachers_complete: tuple[Name, ...] = ()
 

@@ -1,11 +1,12 @@
 """Writing a cache: `CacheWriter` owns the manifest, `GroupWriter` writes the shards of one group of arrays.
 
-A shard is written array by array, flushed, read back and compared, and only then entered in the journal.
+A shard is encoded in memory, written, read back and compared, and only then entered in the journal.
 A split or a teacher is marked complete, and only then readable, when the journal holds all its shards.
 """
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -13,153 +14,118 @@ from pathlib import Path
 from types import TracebackType
 
 import numpy as np
-import zarr
 
-from cache_schema import layout
-from cache_schema.agreement import refuse_difference, refuse_other_split, stored_manifest
-from cache_schema.arrays import (
-    EGO_MASK,
-    ArraySpec,
-    frame_arrays,
-    frame_sizes,
-    target_arrays,
-    target_sizes,
-)
-from cache_schema.durable import sha256_of, sweep, sync_file, sync_folder
+from cache_schema.agreement import OTHER_CACHE, refuse_difference, refuse_other_split, stored_manifest
+from cache_schema.arrays import EGO_MASK, ArraySpec
 from cache_schema.errors import CacheError, CacheIncompleteError, CacheMismatchError
-from cache_schema.journal import Journal, ShardRecord
-from cache_schema.lock import only_writer
-from cache_schema.manifest import (
-    DatasetIdentity,
-    ImageSpec,
-    Manifest,
-    SplitRecord,
-    TargetSpec,
-    TeacherRecord,
-    ego_masks_digest,
-    record_digest,
-)
-from cache_schema.manifest_file import consolidate, write_manifest
-from cache_schema.soft_targets import mean_codes, spread_limits
-from cache_schema.store import create_array, open_array, read, shard_file
-
-
-@dataclass(frozen=True)
-class Shard:
-    """Rigs [start, stop) of a split: the unit of work, of writing and of resuming."""
-
-    index: int
-    start: int
-    stop: int
-
-
-def shards_of(split: SplitRecord) -> list[Shard]:
-    """All shards of a split, in order."""
-    size = split.shard_rigs
-    return [
-        Shard(index, start, min(start + size, split.rigs)) for index, start in enumerate(range(0, split.rigs, size))
-    ]
+from cache_schema.groups import Group, Shard, frames_of, targets_of
+from cache_schema.journal import FileRecord, Journal, ShardRecord
+from cache_schema.manifest import DatasetIdentity, ImageSpec, Manifest, SplitRecord, TeacherRecord, ego_masks_digest
+from cache_schema.manifest_file import write_manifest
+from cache_schema.metadata import Documents, encode_shard, group_documents
+from cache_schema.shards import ShardBytes, layout_of
+from cache_schema.storage import Storage, open_storage
 
 
 @dataclass(frozen=True)
 class GroupWriter:
-    """Writes the shards of one group of arrays. Cheap to pickle; several may write different shards at once."""
+    """Writes the shards of one group of arrays, in the name of one run.
 
-    cache: Path
-    group: str
-    arrays: tuple[ArraySpec, ...]
-    shards: tuple[Shard, ...]
-    config_sha256: str
+    Cheap to pickle; several, in any processes, may write different shards at once.
+    """
+
+    storage: Storage
+    group: Group
+    run: str
 
     def pending(self) -> list[Shard]:
-        """The shards the journal does not hold, or whose files are lost.
+        """The shards the journal does not hold, or whose files are lost or of another length.
 
         Raises CacheMismatchError on one made by another configuration.
         """
-        done = self._journal().read()
+        done = self._journal.shards()
         for record in done.values():
-            if record.config_sha256 != self.config_sha256:
-                raise CacheMismatchError(
-                    f"shard {record.shard} of {self.group} in {self.cache} was made with other settings; "
-                    "use another --cache folder"
-                )
-        return [shard for shard in self.shards if shard.index not in done or self._lost(done[shard.index])]
+            if record.config_sha256 != self.group.config_sha256:
+                shard_file = f"shard {record.shard} of {self.storage.path(self.group.path)}"
+                raise CacheMismatchError(f"{shard_file} was made with other settings; {OTHER_CACHE}")
+        expected = {key: file.size for record in done.values() for key, file in record.files.items()}
+        whole = self.storage.sizes(self.group.path, expected)
+        return [
+            shard
+            for shard in self.group.shards
+            if shard.index not in done
+            or any(whole.get(key) != file.size for key, file in done[shard.index].files.items())
+        ]
 
     def write(self, shard: Shard, blocks: Mapping[str, np.ndarray]) -> ShardRecord:
         """Write one shard durably and enter it in the journal.
 
         `blocks` holds, per array of the group, the values of rigs [start, stop). Raises CacheError where a
-        block does not fit its array, or where what was read back is not what was written.
+        block does not fit its array, or where what was read back is not what was written, and CacheLockedError
+        where the run no longer holds the cache.
         """
-        self._check_names(blocks)
-        for array in self.arrays:
-            self._write_array(array, shard, blocks[array.name])
-        record = self._record(shard)
-        self._journal().append(record)
+        self._check(shard, blocks)
+        files = {
+            self.group.key(array, shard.index): encode_shard(array, blocks[array.name], self.group.record.shard_rigs)
+            for array in self.group.arrays
+        }
+        with self.storage.part_of(self.run):
+            self.storage.write(files)
+            for array in self.group.arrays:
+                self._read_back(array, shard, files[self.group.key(array, shard.index)], blocks[array.name])
+            record = ShardRecord(
+                shard=shard.index,
+                start=shard.start,
+                stop=shard.stop,
+                config_sha256=self.group.config_sha256,
+                files={key: FileRecord.of(data) for key, data in files.items()},
+            )
+            self._journal.append(record)
         return record
 
-    def _lost(self, record: ShardRecord) -> bool:
-        return not all((self._folder / file).exists() for file in record.files)
-
     @property
-    def _folder(self) -> Path:
-        return self.cache / self.group
-
     def _journal(self) -> Journal:
-        return Journal(layout.journal_folder(self.cache, self.group))
+        return Journal(self.storage, self.group.path)
 
-    def _check_names(self, blocks: Mapping[str, np.ndarray]) -> None:
-        expected = {array.name for array in self.arrays}
+    def _check(self, shard: Shard, blocks: Mapping[str, np.ndarray]) -> None:
+        expected = {array.name for array in self.group.arrays}
         if set(blocks) != expected:
-            raise CacheError(f"{self.group} expects the arrays {sorted(expected)}, got {sorted(blocks)}")
+            raise CacheError(f"{self.group.path} expects the arrays {sorted(expected)}, got {sorted(blocks)}")
+        for array in self.group.arrays:
+            block, shape = blocks[array.name], (shard.stop - shard.start, *array.shape(self.group.sizes)[1:])
+            if block.shape != shape or block.dtype != array.dtype:
+                what = f"{self.group.path}/{array.name} rigs {shard.start}..{shard.stop}"
+                raise CacheError(f"{what}: got {block.dtype} {block.shape}, expected {array.dtype} {shape}")
 
-    def _write_array(self, spec: ArraySpec, shard: Shard, block: np.ndarray) -> None:
-        file = self._folder / shard_file(spec.name, len(spec.axes), shard.index)
-        file.unlink(missing_ok=True)  # of an interrupted run: zarr would read it to keep what is not overwritten
-        array = open_array(self._folder, spec.name, writable=True)
-        expected = (shard.stop - shard.start, *array.shape[1:])
-        if block.shape != expected or block.dtype != array.dtype:
+    def _read_back(self, array: ArraySpec, shard: Shard, written: bytes, block: np.ndarray) -> None:
+        key = self.group.key(array, shard.index)
+        stored = self.storage.read(key)
+        layout = layout_of(array, block.shape, self.group.record.shard_rigs)
+        if stored != written or not ShardBytes(stored, layout).holds(block):
             raise CacheError(
-                f"{self.group}/{spec.name} rigs {shard.start}..{shard.stop}: got {block.dtype} {block.shape}, "
-                f"expected {array.dtype} {expected}"
+                f"{self.storage.path(key)} does not read back as it was written; check the disk and the memory, "
+                "and run stage 1 again"
             )
-        array[shard.start : shard.stop] = block
-        sync_file(file)
-        _sync_up_to(file.parent, self._folder)
-        stored = read(array, slice(shard.start, shard.stop))
-        if stored.tobytes() != block.tobytes():
-            raise CacheError(f"{file} does not read back as it was written; check the disk and run stage 1 again")
-
-    def _record(self, shard: Shard) -> ShardRecord:
-        files = {
-            name: self._folder / name for name in (shard_file(a.name, len(a.axes), shard.index) for a in self.arrays)
-        }
-        return ShardRecord(
-            shard=shard.index,
-            start=shard.start,
-            stop=shard.stop,
-            config_sha256=self.config_sha256,
-            files={name: sha256_of(path) for name, path in files.items()},
-            bytes=sum(path.stat().st_size for path in files.values()),
-        )
 
 
 class CacheWriter:
-    """The one process that may change a cache. Use as a context manager; it holds the cache's lock.
+    """The one run that may change a cache. Use as a context manager; it holds the cache's lock.
 
-    Raises CacheLockedError where another process writes, CacheMismatchError where the folder already holds
+    Raises CacheLockedError where another process writes, CacheMismatchError where the place already holds
     another dataset or image size.
     """
 
-    def __init__(self, path: Path, dataset: DatasetIdentity, image: ImageSpec, *, code_version: str) -> None:
-        self.path = path
+    def __init__(self, path: str | Path, dataset: DatasetIdentity, image: ImageSpec, *, code_version: str) -> None:
+        self.storage = open_storage(path)
         self._wanted = Manifest(code_version=code_version, dataset=dataset, image=image)
+        self.run = uuid.uuid4().hex
+        """New for every run: workers write in its name."""
         self._held = ExitStack()
 
     def __enter__(self) -> CacheWriter:
-        self._held.enter_context(only_writer(self.path))
+        self._held.enter_context(self.storage.only_writer(self.run))
         try:
-            sweep(self.path)
+            self.storage.sweep()
             self.manifest = self._open()
         except BaseException:
             self._held.close()
@@ -176,42 +142,32 @@ class CacheWriter:
 
         `ego_masks` (mask, height, width) uint8, 0 on the own car, at the size of the stored images.
         """
-        masks = _no_masks(self.manifest.image) if ego_masks is None else ego_masks
-        record = record.model_copy(update={"ego_masks_sha256": ego_masks_digest(masks)})
+        image = self.manifest.image
+        masks = np.zeros((0, image.height, image.width), np.uint8) if ego_masks is None else ego_masks
+        record = record.model_copy(update={"ego_masks": len(masks), "ego_masks_sha256": ego_masks_digest(masks)})
         stored = self.manifest.splits.get(name)
-        if stored is not None:
-            refuse_other_split(self.path, name, stored, record)
-        dataset, image = self.manifest.dataset, self.manifest.image
-        sizes = frame_sizes(dataset, image, record) | {"mask": len(masks)}
-        group = self._group(layout.frames_group(name))
-        for array in frame_arrays(image):
-            create_array(group, array, sizes, record.shard_rigs)
-        create_array(group, EGO_MASK, sizes, record.shard_rigs)
         if stored is None:
-            self._write_ego_masks(group, masks)
-            self._save(splits={**self.manifest.splits, name: record})
-        return self._writer(name, layout.frames_group(name), frame_arrays(image), dataset, image)
+            self._declare_split(name, record, masks)
+        else:
+            refuse_other_split(self.storage.location, name, stored, record)
+        return self._writer(frames_of(self.manifest, name))
 
     def add_teacher(self, split: str, name: str, record: TeacherRecord) -> GroupWriter:
         """Declare a teacher for a split and make its arrays; the frames are not touched."""
         stored = self.manifest.teachers.get(name)
         if stored is not None:
             refuse_difference(
-                self.path,
+                self.storage.location,
                 f"teacher {name}",
                 stored,
                 record,
                 remedy="use another --teacher-name or another --cache folder",
             )
-        group = self._group(layout.teacher_group(split, name))
-        sizes = target_sizes(self.manifest.dataset, record.targets, self.manifest.splits[split])
-        for array in target_arrays(record.targets):
-            attributes = _decoding_attributes(array, record.targets)
-            create_array(group, array, sizes, self.manifest.splits[split].shard_rigs, **attributes)
-        if stored is None:
-            self._save(teachers={**self.manifest.teachers, name: record})
-        arrays = target_arrays(record.targets)
-        return self._writer(split, layout.teacher_group(split, name), arrays, self.manifest.dataset, record)
+        manifest = self.manifest.model_copy(update={"teachers": {**self.manifest.teachers, name: record}})
+        group = targets_of(manifest, split, name)
+        if stored is None or Journal(self.storage, group.path).group() is None:
+            self._make(manifest, group, group_documents(manifest, group))
+        return self._writer(group)
 
     def complete_split(self, split: str, writer: GroupWriter) -> None:
         """Mark the frames of a split complete, so that they can be read."""
@@ -225,73 +181,39 @@ class CacheWriter:
         self._update_split(split, teachers_complete=tuple(sorted(done)))
 
     def _open(self) -> Manifest:
-        stored = stored_manifest(self.path, self._wanted.dataset, self._wanted.image)
-        if stored is None:
-            write_manifest(self.path, self._wanted)
-        return stored or self._wanted
+        return stored_manifest(self.storage, self._wanted.dataset, self._wanted.image) or self._wanted
 
-    def _write_ego_masks(self, group: Path, masks: np.ndarray) -> None:
-        """Before the split enters the manifest, whose digest of the masks every reader compares."""
-        if not len(masks):
-            return
-        open_array(group, EGO_MASK.name, writable=True)[:] = masks
-        file = group / shard_file(EGO_MASK.name, len(EGO_MASK.axes), 0)
-        sync_file(file)
-        _sync_up_to(file.parent, group)
+    def _declare_split(self, name: str, record: SplitRecord, masks: np.ndarray) -> None:
+        manifest = self.manifest.model_copy(update={"splits": {**self.manifest.splits, name: record}})
+        group = frames_of(manifest, name)
+        files = group_documents(manifest, group)
+        if len(masks):
+            files[group.key(EGO_MASK)] = encode_shard(EGO_MASK, masks, record.shard_rigs)
+        self._make(manifest, group, files)
+
+    def _make(self, manifest: Manifest, group: Group, files: Documents) -> None:
+        """Write what a group holds beside its shards, then its record, then the manifest that speaks of it."""
+        with self.storage.part_of(self.run):
+            self.storage.write(files)
+            Journal(self.storage, group.path).set_group(files)
+        self._save(manifest)
+
+    def _writer(self, group: Group) -> GroupWriter:
+        return GroupWriter(self.storage, group, self.run)
 
     def _refuse_pending(self, writer: GroupWriter) -> None:
         pending = writer.pending()
         if pending:
-            raise CacheIncompleteError(f"{writer.group} still lacks {len(pending)} of {len(writer.shards)} shards")
-
-    def _group(self, name: str) -> Path:
-        zarr.open_group(str(self.path), path=name, mode="a")
-        return self.path / name
-
-    def _writer(
-        self,
-        split: str,
-        group: str,
-        arrays: tuple[ArraySpec, ...],
-        *records: DatasetIdentity | ImageSpec | TeacherRecord,
-    ) -> GroupWriter:
-        record = self.manifest.splits[split]
-        without_flags = record.model_copy(update={"frames_complete": False, "teachers_complete": ()})
-        return GroupWriter(
-            cache=self.path,
-            group=group,
-            arrays=arrays,
-            shards=tuple(shards_of(record)),
-            config_sha256=record_digest(without_flags, *records),
-        )
+            raise CacheIncompleteError(
+                f"{writer.group.path} still lacks {len(pending)} of {len(writer.group.shards)} shards"
+            )
 
     def _update_split(self, split: str, **changes: object) -> None:
         record = self.manifest.splits[split].model_copy(update=changes)
-        if record == self.manifest.splits[split]:
-            return
-        self._save(splits={**self.manifest.splits, split: record})
-        consolidate(self.path)
+        if record != self.manifest.splits[split]:
+            self._save(self.manifest.model_copy(update={"splits": {**self.manifest.splits, split: record}}))
 
-    def _save(self, **changes: object) -> None:
-        self.manifest = self.manifest.model_copy(update=changes)
-        write_manifest(self.path, self.manifest)
-
-
-def _no_masks(image: ImageSpec) -> np.ndarray:
-    return np.zeros((0, image.height, image.width), np.uint8)
-
-
-def _decoding_attributes(array: ArraySpec, targets: TargetSpec) -> dict[str, int | float]:
-    """What another client needs to decode the array."""
-    if array.name == "bin_mean":
-        return {"largest_code": mean_codes(targets.bins)}
-    if array.name == "bin_spread":
-        low, high = spread_limits(targets.bins)
-        return {"spread_min": low, "spread_max": high}
-    return {}
-
-
-def _sync_up_to(folder: Path, top: Path) -> None:
-    while folder != top:
-        sync_folder(folder)
-        folder = folder.parent
+    def _save(self, manifest: Manifest) -> None:
+        with self.storage.part_of(self.run):
+            write_manifest(self.storage, manifest)
+        self.manifest = manifest

@@ -18,6 +18,8 @@ from rich.progress import (
 )
 from rich.text import Text
 
+WORKERS_SHOWN = 16
+
 
 class ProgressBar:
     """Shows the progress of a stage on a console; use as a context manager."""
@@ -52,16 +54,30 @@ class ProgressBar:
         self._progress.figures = "  ".join(f"{name} {value:.3g}" for name, value in values.items())
         self._progress.update(self._progress.task_ids[-1], advance=amount)
 
+    def working(self, worker: str, doing: str) -> None:
+        """Show what a worker is doing, one line each."""
+        self._progress.workers[worker] = doing
+
+    def note(self, line: str) -> None:
+        """Print a line above the bars."""
+        self._progress.console.print(line, markup=False, highlight=False, soft_wrap=True)
+
 
 class _WithFigures(Progress):
-    """Bars, and one line of named figures below them."""
+    """Bars, below them a line of named figures and one for each worker."""
 
     figures = ""
 
+    def __init__(self, *columns: ProgressColumn, console: Console) -> None:
+        self.workers: dict[str, str] = {}
+        super().__init__(*columns, console=console)
+
     def get_renderables(self) -> Iterable[RenderableType]:
         yield from super().get_renderables()
-        if self.figures:
-            yield Text(self.figures, style="dim", no_wrap=True, overflow="ellipsis")
+        lines = [self.figures] if self.figures else []
+        lines += [f"worker {name}  {doing}" for name, doing in sorted(self.workers.items())[:WORKERS_SHOWN]]
+        for line in lines:
+            yield Text(line, style="dim", no_wrap=True, overflow="ellipsis")
 
 
 class _Rate(ProgressColumn):

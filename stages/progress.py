@@ -7,7 +7,7 @@ from typing import Protocol, runtime_checkable
 
 @runtime_checkable
 class Progress(Protocol):
-    """A watcher of long work, such as the command line's progress bar."""
+    """A watcher of long work, such as the command line's progress bar. It may be told from several threads."""
 
     def begin(self, task: str, total: int, done: int = 0) -> None:
         """A task of `total` units starts, `done` of which were done by an earlier run."""
@@ -15,6 +15,14 @@ class Progress(Protocol):
 
     def advance(self, amount: int = 1, **values: float) -> None:
         """Units of the current task were done; `values` are named figures to show beside it."""
+        ...
+
+    def working(self, worker: str, doing: str) -> None:
+        """What one of several workers is doing."""
+        ...
+
+    def note(self, line: str) -> None:
+        """Something worth a line that stays."""
         ...
 
 
@@ -26,3 +34,9 @@ class Silent:
 
     def advance(self, amount: int = 1, **values: float) -> None:
         """Ignore the step."""
+
+    def working(self, worker: str, doing: str) -> None:
+        """Ignore the worker."""
+
+    def note(self, line: str) -> None:
+        """Ignore the line."""

@@ -45,6 +45,13 @@ def command(
     limit: Annotated[int | None, typer.Option(help="Only the first rigs of every split.")] = None,
     shard_rigs: Annotated[int | None, typer.Option(help="Rigs in one shard.  [default: 16]")] = None,
     lidar_points: Annotated[int | None, typer.Option(help="Room for LiDAR points per camera.")] = None,
+    workers: Annotated[
+        int | None,
+        typer.Option(help="Processes to share the work, one per GPU where there are any.  [default: none]"),
+    ] = None,
+    scheduler: Annotated[
+        str | None, typer.Option(help="A running Dask cluster that does the work, such as tcp://host:8786.")
+    ] = None,
     device: Device = None,
     precision: Annotated[
         str | None, typer.Option(help="float32, float16 or bfloat16, of the teacher.  [default: float32]")
@@ -78,6 +85,8 @@ def command(
         "limit": limit,
         "shard_rigs": shard_rigs,
         "lidar_points": lidar_points,
+        "workers": workers,
+        "scheduler": scheduler,
         "device": device,
     }
     with one_line_errors():
@@ -109,10 +118,10 @@ def run(config_file: Path | None, assignments: list[str], options: Mapping[str, 
     console.print(f"Next: fsmde train --cache {settings.cache} --run runs/first", markup=False, highlight=False)
 
 
-def _size_table(bytes_per_rig: dict[str, float], rigs: int) -> Table:
+def _size_table(sizes: dict[str, float], rigs: int) -> Table:
     table = Table(title="Predicted size, from rigs encoded just now")
     for column, justify in (("array", "left"), ("kB per rig", "right"), (f"MB for {rigs} rigs", "right")):
         table.add_column(column, justify=justify)  # type: ignore[arg-type]
-    for name, size in [*bytes_per_rig.items(), ("all", sum(bytes_per_rig.values()))]:
-        table.add_row(name, f"{size / 1e3:.1f}", f"{size * rigs / 1e6:.1f}")
+    for name, size in [*sizes.items(), ("all", sum(sizes.values()))]:
+        table.add_row(name, f"{size / rigs / 1e3:.3f}", f"{size / 1e6:.3f}")
     return table

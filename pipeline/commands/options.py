@@ -15,6 +15,8 @@ Assignments = Annotated[
         help="Any setting by its dotted key, as KEY=VALUE; repeatable.",
     ),
 ]
-CacheFolder = Annotated[Path | None, typer.Option("--cache", help="Folder of the cache.  [default: zarr]")]
+CacheFolder = Annotated[
+    str | None, typer.Option("--cache", help="Folder of the cache, or a URL such as s3://bucket/zarr.  [default: zarr]")
+]
 Device = Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, mps …  [default: the best there is]")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Print what would be done, and do nothing.")]

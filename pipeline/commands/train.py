@@ -56,7 +56,7 @@ def command(
 
         console = Console()
         settings = config.build(TrainConfig, config_file, assignments or [], options)
-        made = plan(settings, cache or Path("zarr"), run)
+        made = plan(settings, cache or "zarr", run)
         for line in made.describe():
             console.print(line, markup=False, highlight=False, soft_wrap=True)
         if dry_run:

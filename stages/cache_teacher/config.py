@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from cache_schema import BinSpec, ImageSpec, TeacherKind
+from cache_schema import BinSpec, CacheLocation, ImageSpec, TeacherKind
 
 
 class Settings(BaseModel):
@@ -52,7 +52,7 @@ class CacheTeacherConfig(Settings):
 
     dataset: Literal["ddad"]
     root: Path
-    cache: Path = Path("zarr")
+    cache: CacheLocation = "zarr"
     splits: tuple[str, ...] | None = None
     """Splits to cache; all that the dataset has if not given."""
     teacher: TeacherSettings
@@ -69,3 +69,15 @@ class CacheTeacherConfig(Settings):
     lidar_points: int | None = Field(default=None, ge=1)
     """Room for LiDAR points per camera; judged from the size of the sweeps if not given."""
     device: str = "auto"
+    workers: int | None = Field(default=None, ge=1)
+    """Processes on this machine, one per GPU where there are GPUs; none: this process does the work itself."""
+    scheduler: str | None = None
+    """Address of a running Dask scheduler, whose workers do the work."""
+    readers: int | None = Field(default=None, ge=1)
+    """Threads per process that read and decode frames while the teacher looks; half the cores if not given."""
+
+    @model_validator(mode="after")
+    def _one_kind_of_workers(self) -> CacheTeacherConfig:
+        if self.workers is not None and self.scheduler is not None:
+            raise ValueError("give workers or scheduler, not both: a Dask cluster brings its own workers")
+        return self

@@ -7,30 +7,49 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from cache_schema import samples_digest
-from cache_schema.layout import frames_group, teacher_group
+import numpy as np
+
+from cache_schema import Cache, samples_digest
+from cache_schema.arrays import ArraySpec
+from cache_schema.groups import frames_of, shards_of, targets_of
+from cache_schema.metadata import encode_shard
+from cache_schema.shards import ShardedArray
 from stages.cache_teacher.datasets.base import SampleRef
 from stages.cache_teacher.execute import execute
 from stages.cache_teacher.plan import CachePlan, SplitPlan
 from stages.progress import Progress
 
-PROBE_RIGS = 3
+PROBE_RIGS = 4
 
 
 def estimate(plan: CachePlan, progress: Progress, *, code_version: str) -> dict[str, float]:
-    """Bytes per rig of every array of the plan's first split, measured on a few rigs spread over it."""
+    """Bytes of every array over all splits of the plan, from a few rigs spread over the first.
+
+    A shard costs something for itself and something for each rig, which compression makes less than proportional
+    for small arrays: both are measured, by encoding one of the rigs and then all of them.
+    """
     with tempfile.TemporaryDirectory() as folder:
-        cache = Path(folder) / "probe"
         split = _probe(plan.splits[0])
-        config = plan.config.model_copy(update={"cache": cache})
+        here = {"cache": str(Path(folder) / "probe"), "workers": None, "scheduler": None}
+        config = plan.config.model_copy(update=here)
         execute(dataclasses.replace(plan, config=config, splits=(split,)), progress, code_version=code_version)
-        groups = (frames_group(split.name), teacher_group(split.name, plan.teacher_name))
+        cache = Cache(config.cache)
+        rows = [shard.rigs for planned in plan.splits for shard in shards_of(planned.record)]
+        groups = frames_of(cache.manifest, split.name), targets_of(cache.manifest, split.name, plan.teacher_name)
         return {
-            f"{group.removeprefix(split.name + '/')}/{array.name}": _size(array) / split.record.rigs
+            f"{group.path}/{array.name}".removeprefix(f"{split.name}/"): _predict(
+                array, ShardedArray(cache.storage, group, array).rows(0, split.record.rigs), rows, config.shard_rigs
+            )
             for group in groups
-            for array in sorted((cache / group).iterdir())
-            if (array / "c").is_dir() and array.name != "ego_mask"  # once per split, not per rig
+            for array in group.arrays
         }
+
+
+def _predict(array: ArraySpec, block: np.ndarray, rows: Sequence[int], shard_rigs: int) -> float:
+    """Bytes of shards of so many rigs each, from those of one rig and those of all in the block."""
+    one, whole = (len(encode_shard(array, part, shard_rigs)) for part in (block[:1], block))
+    each = (whole - one) / (len(block) - 1) if len(block) > 1 else one
+    return sum(one + each * (count - 1) for count in rows)
 
 
 def _probe(split: SplitPlan) -> SplitPlan:
@@ -48,7 +67,3 @@ def _probe(split: SplitPlan) -> SplitPlan:
 def _spread(samples: Sequence[SampleRef]) -> tuple[SampleRef, ...]:
     count = min(PROBE_RIGS, len(samples))
     return tuple(samples[i * len(samples) // count] for i in range(count))
-
-
-def _size(folder: Path) -> int:
-    return sum(file.stat().st_size for file in (folder / "c").rglob("*") if file.is_file())

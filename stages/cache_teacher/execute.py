@@ -1,40 +1,21 @@
-"""Stage 1 at work: load the teacher once, then shard by shard raw frames become frames and soft targets.
+"""Stage 1 at work: shard by shard, raw frames become frames and soft targets, once.
 
-A shard is done when the cache's journal says so; an interrupted run goes on with the first that is not.
+A shard is done when the cache's journal says so; an interrupted run goes on with those that are not.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
-import torch
-from jaxtyping import Bool, Float16
-from torch.nn import functional as F
-
-from cache_schema import (
-    CacheWriter,
-    GroupWriter,
-    RigFrames,
-    Shard,
-    TargetSpec,
-    TeacherIdentity,
-    TeacherKind,
-    TeacherRecord,
-    empty_frames,
-    put_rig,
-)
-from cache_schema.soft_targets import encode
+from cache_schema import CacheWriter, GroupWriter, TargetSpec, TeacherIdentity, TeacherKind, TeacherRecord
 from stages.cache_teacher.config import CacheTeacherConfig
+from stages.cache_teacher.datasets.base import SampleRef
 from stages.cache_teacher.plan import CachePlan, SplitPlan
-from stages.cache_teacher.soft_targets import soft_target
-from stages.cache_teacher.teachers.base import Teacher
-from stages.cache_teacher.teachers.hub_teacher import load_teacher
-from stages.device import choose_device
+from stages.cache_teacher.shard_task import RunContext, ShardTask, default_readers
+from stages.cache_teacher.teachers import identify_teacher
+from stages.cache_teacher.workers import Workers, open_workers
 from stages.progress import Progress
-from stages.view_relation import pool_tokens, view_relation
 
 
 @dataclass(frozen=True)
@@ -45,49 +26,32 @@ class CacheResult:
     bytes: int
 
 
-@dataclass(frozen=True)
-class SplitJob:
-    """One split being written: where frames and targets go, and which shards each of them still lacks."""
-
-    split: SplitPlan
-    frames: GroupWriter
-    targets: GroupWriter
-    frames_pending: frozenset[int]
-    targets_pending: frozenset[int]
-
-    def shards(self) -> list[Shard]:
-        """The shards that lack something."""
-        return [s for s in self.frames.shards if s.index in self.frames_pending | self.targets_pending]
-
-
 def execute(plan: CachePlan, progress: Progress, *, code_version: str) -> CacheResult:
     """Carry out a plan. Raises the errors of the dataset, the teacher and the cache; what is written stays."""
-    teacher = load_configured_teacher(plan.config)
-    record = TeacherRecord(identity=teacher.identity, targets=target_spec(plan.config, teacher.identity))
-    rigs = size = 0
-    with CacheWriter(plan.config.cache, plan.identity, plan.config.image, code_version=code_version) as writer:
+    identity = identify(plan.config)
+    record = TeacherRecord(identity=identity, targets=target_spec(plan.config, identity))
+    config, rigs, size = plan.config, 0, 0
+    with (
+        CacheWriter(config.cache, plan.identity, config.image, code_version=code_version) as writer,
+        open_workers(run_context(plan, record, writer.run, code_version), progress) as workers,
+    ):
+        if plan.teacher_missing:
+            workers.load_teacher()
         for split in plan.splits:
-            job = _open_job(writer, plan, split, record)
-            done = split.record.rigs - sum(s.stop - s.start for s in job.shards())
-            progress.begin(f"cache {split.name}", split.record.rigs, done)
-            for shard in job.shards():
-                size += _cache_shard(plan, job, shard, teacher, record.targets, progress)
-                rigs += shard.stop - shard.start
-            writer.complete_split(split.name, job.frames)
-            writer.complete_teacher(split.name, plan.teacher_name, job.targets)
+            done = _cache_split(writer, plan, split, record, workers, progress)
+            rigs, size = rigs + done.rigs, size + done.bytes
     return CacheResult(rigs=rigs, bytes=size)
 
 
-def load_configured_teacher(config: CacheTeacherConfig) -> Teacher:
-    """The teacher of a configuration. Raises TeacherError."""
+def identify(config: CacheTeacherConfig) -> TeacherIdentity:
+    """Who the teacher of a configuration is. Raises TeacherError."""
     settings = config.teacher
-    return load_teacher(
+    return identify_teacher(
         settings.id,
         revision=settings.revision,
         kind=settings.kind,
         flip=settings.flip,
         scales=settings.scales,
-        device=choose_device(config.device),
         precision=settings.precision,
     )
 
@@ -107,70 +71,47 @@ def target_spec(config: CacheTeacherConfig, teacher: TeacherIdentity) -> TargetS
     )
 
 
-def _open_job(writer: CacheWriter, plan: CachePlan, split: SplitPlan, record: TeacherRecord) -> SplitJob:
+def run_context(plan: CachePlan, teacher: TeacherRecord | None, run: str, code_version: str) -> RunContext:
+    """What the tasks of a run share."""
+    return RunContext(
+        run=run,
+        config=plan.config,
+        dataset=plan.dataset,
+        identity=plan.identity,
+        teacher=teacher,
+        code_version=code_version,
+        readers=plan.config.readers or default_readers(plan.config.workers or 1),
+    )
+
+
+def shard_tasks(samples: Sequence[SampleRef], frames: GroupWriter, targets: GroupWriter | None) -> list[ShardTask]:
+    """A task for every shard that lacks frames or targets."""
+    frames_pending = set(frames.pending())
+    targets_pending = set() if targets is None else set(targets.pending())
+    return [
+        ShardTask(
+            split=frames.group.split,
+            shard=shard,
+            samples=tuple(samples[shard.start : shard.stop]),
+            record=frames.group.record,
+            frames=frames if shard in frames_pending else None,
+            targets=targets if shard in targets_pending else None,
+        )
+        for shard in frames.group.shards
+        if shard in frames_pending | targets_pending
+    ]
+
+
+def _cache_split(
+    writer: CacheWriter, plan: CachePlan, split: SplitPlan, record: TeacherRecord, workers: Workers, progress: Progress
+) -> CacheResult:
     masks = None if plan.ego_masks is None else plan.ego_masks.masks
     frames = writer.add_split(split.name, split.record, masks)
     targets = writer.add_teacher(split.name, plan.teacher_name, record)
-    return SplitJob(
-        split=split,
-        frames=frames,
-        targets=targets,
-        frames_pending=frozenset(shard.index for shard in frames.pending()),
-        targets_pending=frozenset(shard.index for shard in targets.pending()),
-    )
-
-
-def _cache_shard(
-    plan: CachePlan, job: SplitJob, shard: Shard, teacher: Teacher, spec: TargetSpec, progress: Progress
-) -> int:
-    """From raw frames to checked bytes; returns how many. Rigs pass one at a time, so memory holds one shard."""
-    wants_frames = shard.index in job.frames_pending
-    wants_targets = shard.index in job.targets_pending
-    count = shard.stop - shard.start if wants_frames else 0
-    frames = empty_frames(count, plan.identity, plan.config.image, job.split.record)
-    targets = []
-    for row, rig in enumerate(_rigs(plan, job.split, shard)):
-        if wants_frames:
-            put_rig(frames, row, rig, plan.ego_mask_index(rig.scene), plan.config.image)
-        if wants_targets:
-            targets.append(_rig_targets(teacher, rig, plan, spec))
-        progress.advance()
-    size = job.frames.write(shard, frames).bytes if wants_frames else 0
-    if wants_targets:
-        stacked = {name: np.stack([row[name] for row in targets]) for name in targets[0]}
-        size += job.targets.write(shard, stacked).bytes
-    return size
-
-
-def _rigs(plan: CachePlan, split: SplitPlan, shard: Shard) -> Iterator[RigFrames]:
-    """The rigs of a shard; the next one is read and decoded while the teacher looks at the present one."""
-    samples = split.samples[shard.start : shard.stop]
-    with ThreadPoolExecutor(max_workers=1) as reader:
-        following = reader.submit(plan.dataset.load, split.name, samples[0])
-        for sample in [*samples[1:], None]:
-            rig = following.result()
-            if sample is not None:
-                following = reader.submit(plan.dataset.load, split.name, sample)
-            yield rig
-
-
-def _rig_targets(teacher: Teacher, rig: RigFrames, plan: CachePlan, spec: TargetSpec) -> dict[str, np.ndarray]:
-    output = teacher(rig.images)
-    target = soft_target(output.predictions, _grid_mask(plan, rig, spec), spec)
-    tokens = pool_tokens(output.features, spec.token_grid)
-    relation: Float16[np.ndarray, "pair T T"] = (
-        view_relation(tokens, plan.identity.adjacent_pairs).cpu().numpy().astype(np.float16)
-    )
-    return {**encode(target, spec), "view_relation": relation}
-
-
-def _grid_mask(plan: CachePlan, rig: RigFrames, spec: TargetSpec) -> Bool[np.ndarray, "V h w"]:
-    """False where a cell of the target grid holds any of the own car."""
-    grid = np.ones((len(rig.images), spec.height, spec.width), bool)
-    if plan.ego_masks is not None:
-        masks = torch.from_numpy(plan.ego_masks.masks).float()[:, None]
-        world = F.adaptive_avg_pool2d(masks, (spec.height, spec.width))[:, 0].numpy() == 1
-        for view, mask in enumerate(plan.ego_mask_index(rig.scene)):
-            if mask >= 0:
-                grid[view] = world[mask]
-    return grid
+    tasks = shard_tasks(split.samples, frames, targets)
+    rigs = sum(task.shard.rigs for task in tasks)
+    progress.begin(f"cache {split.name}", split.record.rigs, split.record.rigs - rigs)
+    size = sum(workers.run(tasks))
+    writer.complete_split(split.name, frames)
+    writer.complete_teacher(split.name, plan.teacher_name, targets)
+    return CacheResult(rigs=rigs, bytes=size)

@@ -6,18 +6,16 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
-from jaxtyping import Int16
-
 from cache_schema import LIDAR_CHUNK_POINTS, DatasetIdentity, SplitRecord, samples_digest
 from cache_schema.agreement import refuse_other_split, stored_manifest
 from cache_schema.errors import DatasetError
 from cache_schema.journal import Journal
-from cache_schema.layout import frames_group, journal_folder, teacher_group
+from cache_schema.layout import frames_group, teacher_group
+from cache_schema.storage import open_storage
 from stages.cache_teacher.config import CacheTeacherConfig
 from stages.cache_teacher.datasets.base import IncompleteSample, RigDataset, SampleRef
 from stages.cache_teacher.datasets.ddad import DdadDataset
-from stages.cache_teacher.datasets.ego_masks import NO_MASK, EgoMasks, load_ego_masks
+from stages.cache_teacher.datasets.ego_masks import EgoMasks, load_ego_masks
 
 SHOWN = 10
 """Incomplete samples that are listed by name."""
@@ -59,11 +57,10 @@ class CachePlan:
         """Rigs of all splits."""
         return sum(split.record.rigs for split in self.splits)
 
-    def ego_mask_index(self, scene: str) -> Int16[np.ndarray, "V"]:
-        """Which ego mask each camera of a scene has; −1: none."""
-        if self.ego_masks is None:
-            return np.full(len(self.identity.cameras), NO_MASK, np.int16)
-        return self.ego_masks.index(scene)
+    @property
+    def teacher_missing(self) -> bool:
+        """Whether the teacher still has something to say."""
+        return any(split.teacher_done < split.record.rigs for split in self.splits)
 
     def describe(self) -> list[str]:
         """What would be done, one line each, for a person."""
@@ -89,11 +86,12 @@ def plan(config: CacheTeacherConfig) -> CachePlan:
     masks = _ego_masks(config, dataset)
     splits = tuple(_plan_split(config, dataset, name, teacher_name, masks) for name in names)
     identity = _identity(dataset, splits[0])
-    stored = stored_manifest(config.cache, identity, config.image)
+    stored = stored_manifest(open_storage(config.cache), identity, config.image)
     for split in splits:
         if stored is not None and split.name in stored.splits:
             known = stored.splits[split.name]
-            asked = split.record.model_copy(update={"ego_masks_sha256": known.ego_masks_sha256})
+            masks_of = {"ego_masks": known.ego_masks, "ego_masks_sha256": known.ego_masks_sha256}
+            asked = split.record.model_copy(update=masks_of)
             refuse_other_split(config.cache, split.name, known, asked)  # the writer compares the masks
     return CachePlan(
         config=config,
@@ -123,13 +121,14 @@ def _plan_split(
     if masks is not None:
         for scene in {sample.scene for sample in samples}:
             masks.index(scene)  # a scene without its masks is refused before any work is done
+    storage = open_storage(config.cache)
     return SplitPlan(
         name=name,
         record=_split_record(config, dataset, name, samples, masks),
         samples=samples,
         incomplete=tuple(dataset.incomplete(name)),
-        frames_done=Journal(journal_folder(config.cache, frames_group(name))).rigs_done(),
-        teacher_done=Journal(journal_folder(config.cache, teacher_group(name, teacher_name))).rigs_done(),
+        frames_done=Journal(storage, frames_group(name)).rigs_done(),
+        teacher_done=Journal(storage, teacher_group(name, teacher_name)).rigs_done(),
     )
 
 

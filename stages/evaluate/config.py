@@ -6,6 +6,8 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
 
+from cache_schema import CacheLocation
+
 DEFAULT_SPLIT = "val"
 
 
@@ -14,7 +16,7 @@ class EvaluateConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    cache: Path = Path("zarr")
+    cache: CacheLocation = "zarr"
     run: Path | None = None
     """Folder of a training run, whose student is scored; none: only the teachers are."""
     split: str = DEFAULT_SPLIT

@@ -91,7 +91,7 @@ def _evaluation(plan: EvaluationPlan, scorers: dict[str, Scorer], code_version: 
     dataset = plan.cache.manifest.dataset
     return Evaluation(
         code_version=code_version,
-        cache=str(plan.config.cache),
+        cache=plan.config.cache,
         run=None if plan.config.run is None else str(plan.config.run),
         dataset=dataset.name,
         dataset_version=dataset.version,

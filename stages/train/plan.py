@@ -10,6 +10,7 @@ import torch
 from cache_schema import Cache, Manifest
 from cache_schema.errors import CacheMissingError, ConfigError
 from cache_schema.manifest import record_digest
+from cache_schema.storage import LocalStorage
 from stages.device import choose_device
 from stages.train.checkpoint import KEPT, checkpoints, read_state
 from stages.train.config import TrainConfig
@@ -27,7 +28,7 @@ class TrainPlan:
     """
 
     config: TrainConfig
-    cache: Path
+    cache: str
     run: Path
     data: TrainingData
     manifest_sha256: str
@@ -62,7 +63,7 @@ class TrainPlan:
         ]
 
 
-def plan(config: TrainConfig, cache: Path, run: Path) -> TrainPlan:
+def plan(config: TrainConfig, cache: str | Path, run: Path) -> TrainPlan:
     """Look at the cache and the run's folder, change nothing.
 
     Raises CacheMissingError or CacheIncompleteError for a split or teacher that cannot be read, ConfigError for
@@ -70,9 +71,9 @@ def plan(config: TrainConfig, cache: Path, run: Path) -> TrainPlan:
     """
     opened = Cache(cache)
     opened.split(config.split)
-    if run.resolve().is_relative_to(cache.resolve()):
+    if isinstance(opened.storage, LocalStorage) and run.resolve().is_relative_to(opened.storage.root.resolve()):
         raise ConfigError(f"the run {run} would lie inside the cache {cache}; choose another --run")
-    resolved = resolve(config, opened.manifest, cache)
+    resolved = resolve(config, opened.manifest, opened.location)
     if resolved.teacher is not None:
         opened.targets(config.split, resolved.teacher)
     data = training_data(opened.manifest, resolved.split, resolved.teacher)
@@ -82,7 +83,7 @@ def plan(config: TrainConfig, cache: Path, run: Path) -> TrainPlan:
         refuse_another_run(run, resolved, data)
     return TrainPlan(
         config=resolved,
-        cache=cache,
+        cache=opened.location,
         run=run,
         data=data,
         manifest_sha256=record_digest(opened.manifest),
@@ -93,7 +94,7 @@ def plan(config: TrainConfig, cache: Path, run: Path) -> TrainPlan:
     )
 
 
-def resolve(config: TrainConfig, manifest: Manifest, cache: Path) -> TrainConfig:
+def resolve(config: TrainConfig, manifest: Manifest, cache: str) -> TrainConfig:
     """The settings with the defaults that depend on the cache and the machine filled in."""
     size = config.student.image_size or (manifest.image.height, manifest.image.width)
     return config.model_copy(
@@ -107,7 +108,7 @@ def resolve(config: TrainConfig, manifest: Manifest, cache: Path) -> TrainConfig
     )
 
 
-def _choose_teacher(config: TrainConfig, manifest: Manifest, cache: Path) -> str | None:
+def _choose_teacher(config: TrainConfig, manifest: Manifest, cache: str) -> str | None:
     if not config.losses.needs_teacher:
         return None
     names = list(manifest.teachers)

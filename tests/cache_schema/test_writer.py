@@ -48,11 +48,8 @@ def test_interrupted_and_resumed_is_the_uninterrupted_cache(tmp_path: Path) -> N
         frames = writer.add_split("train", split_record(6), ego_masks(IMAGE))
         frames.write(frames.pending()[0], block(0, 4))
     # what a writer killed inside its second shard leaves: a whole array, and a torn temporary file
-    torn = path / "train/frames/image/c/1/0"
-    torn.mkdir(parents=True)
-    (torn / "0.abc.partial").write_bytes(b"half")
-    (path / "train/frames/timestamp/c").mkdir(exist_ok=True)
-    (path / "train/frames/timestamp/c/1").write_bytes(b"not a chunk")
+    (path / "train/frames/image/c.1.0.0.abc.partial").write_bytes(b"half")
+    (path / "train/frames/timestamp/c.1").write_bytes(b"not a chunk")
     with open_writer(path) as writer:
         frames = writer.add_split("train", split_record(6), ego_masks(IMAGE))
         assert [shard.index for shard in frames.pending()] == [1]
@@ -71,7 +68,7 @@ def test_chunks_that_equal_the_fill_value_are_written(tmp_path: Path) -> None:
         blocks["image"][:] = 0  # a black frame
         frames.write(frames.pending()[0], blocks)
         writer.complete_split("train", frames)
-    assert (tmp_path / "zarr/train/frames/image/c/0/0/0/0/0").stat().st_size > 16 * 4 + 4, "chunks, not only an index"
+    assert (tmp_path / "zarr/train/frames/image/c.0.0.0.0.0").stat().st_size > 16 * 4 + 4, "chunks, not only an index"
     assert not Cache(tmp_path / "zarr").split("train")[3].images.any()
 
 

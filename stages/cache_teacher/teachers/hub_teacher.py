@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Sequence
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,14 +13,13 @@ from torch import Tensor, nn
 from cache_schema import TeacherIdentity, TeacherKind
 from cache_schema.errors import TeacherError
 from stages.cache_teacher.teachers.base import BinPrediction, PointPrediction, TeacherOutput
-from stages.cache_teacher.teachers.checkpoint import find_checkpoint
 from stages.cache_teacher.teachers.features import FeatureTap
 from stages.cache_teacher.teachers.heads import Maps, head_for
-from stages.cache_teacher.teachers.kind import teacher_kind
+from stages.cache_teacher.teachers.identify import identified
 from stages.cache_teacher.teachers.messages import one_line
 from stages.cache_teacher.teachers.network import load_network
 from stages.cache_teacher.teachers.network_input import NetworkInput, show
-from stages.cache_teacher.teachers.preprocess import Preprocessor, load_preprocessor
+from stages.cache_teacher.teachers.preprocess import Preprocessor
 from stages.cache_teacher.teachers.rig_batch import equally_sized, in_order
 
 Features = Float[Tensor, "V D hf wf"]
@@ -35,7 +33,7 @@ def load_teacher(
     revision: str | None = None,
     kind: TeacherKind | None = None,
     flip: bool = True,
-    scales: Sequence[float] = (1.0,),
+    scales: Sequence[int | float] = (1.0,),
     device: str | torch.device = "cpu",
     precision: str = "float32",
 ) -> HubTeacher:
@@ -48,22 +46,9 @@ def load_teacher(
 
     Raises TeacherError for a model that is missing, no depth model, or not usable with these settings.
     """
-    _check_settings(scales, precision)
-    checkpoint = find_checkpoint(name_or_path, revision)
-    network, missing_weights = load_network(checkpoint)
-    preprocess = load_preprocessor(network.config, checkpoint.processor)
-    identity = TeacherIdentity(
-        id=checkpoint.id,
-        revision=checkpoint.revision,
-        weights_sha256=checkpoint.weights_sha256(),
-        architecture=type(network).__name__,
-        kind=teacher_kind(network.config, kind),
-        processor=preprocess.settings,
-        flip=flip,
-        scales=tuple(float(scale) for scale in scales),
-        precision=cast(Any, precision),
-    )
-    return HubTeacher(_moved(network, device), preprocess, identity, missing_weights)
+    known = identified(name_or_path, revision, kind, flip, scales, precision)
+    network, missing_weights = load_network(known.checkpoint, known.config)
+    return HubTeacher(_moved(network, device), known.preprocess, known.identity, missing_weights)
 
 
 class HubTeacher:
@@ -148,13 +133,6 @@ def _prediction(maps: Maps) -> PointPrediction | BinPrediction:
         return PointPrediction(maps[0].squeeze(1))
     probability, centre_disparity = maps
     return BinPrediction(probability, centre_disparity)
-
-
-def _check_settings(scales: Sequence[float], precision: str) -> None:
-    if not scales or not all(math.isfinite(scale) and scale > 0 for scale in scales):
-        raise TeacherError(f"test-time scales {list(scales)} are not all positive numbers; the usual is 1.0 alone")
-    if precision not in _AUTOCAST_TO:
-        raise TeacherError(f"precision {precision!r} is not one of {', '.join(_AUTOCAST_TO)}")
 
 
 def _moved(network: nn.Module, device: str | torch.device) -> nn.Module:

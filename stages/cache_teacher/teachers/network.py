@@ -9,22 +9,22 @@ from typing import Any
 
 import torch
 from torch import nn
-from transformers import AutoModelForDepthEstimation
-from transformers.models.auto.modeling_auto import MODEL_FOR_DEPTH_ESTIMATION_MAPPING_NAMES
+from transformers import AutoConfig
+from transformers.models.auto.modeling_auto import (
+    MODEL_FOR_DEPTH_ESTIMATION_MAPPING,
+    MODEL_FOR_DEPTH_ESTIMATION_MAPPING_NAMES,
+)
 from transformers.utils import logging as transformers_logging
 
 from cache_schema.errors import TeacherError
-from stages.cache_teacher.teachers.checkpoint import Checkpoint
+from stages.cache_teacher.teachers.checkpoint import CONFIG, Checkpoint
 from stages.cache_teacher.teachers.messages import one_line
 
 
-def load_network(checkpoint: Checkpoint) -> tuple[nn.Module, tuple[str, ...]]:
-    """Load the network in evaluation mode; beside it the names of weights that the files did not hold.
+def load_config(checkpoint: Checkpoint) -> Any:
+    """The transformers config of a depth model, without its weights.
 
-    Such weights are set to NaN rather than left random. Many published checkpoints leave out a few that their
-    architecture declares and never uses; where one is used, the output is NaN and is refused.
-
-    Raises TeacherError for a checkpoint that is not a depth model or does not fit its config.
+    Raises TeacherError for a checkpoint that is not a depth model, and for settings transformers cannot use.
     """
     model_type = checkpoint.config.get("model_type")
     if model_type not in MODEL_FOR_DEPTH_ESTIMATION_MAPPING_NAMES:
@@ -34,11 +34,35 @@ def load_network(checkpoint: Checkpoint) -> tuple[nn.Module, tuple[str, ...]]:
         )
     try:
         with _quiet():
-            network, report = AutoModelForDepthEstimation.from_pretrained(
+            return AutoConfig.from_pretrained(checkpoint.folder, local_files_only=True, trust_remote_code=False)
+    except Exception as error:  # transformers raises what it likes for a config it cannot use
+        raise TeacherError(
+            f"teacher {checkpoint.id} cannot be loaded: transformers refuses {checkpoint.folder / CONFIG}:"
+            f" {one_line(error)}"
+        ) from error
+
+
+def network_class(config: Any) -> Any:
+    """The class of transformers that a depth model's config belongs to."""
+    return MODEL_FOR_DEPTH_ESTIMATION_MAPPING[type(config)]
+
+
+def load_network(checkpoint: Checkpoint, config: Any) -> tuple[nn.Module, tuple[str, ...]]:
+    """Load the network in evaluation mode; beside it the names of weights that the files did not hold.
+
+    `config` is that of `load_config`. Missing weights are set to NaN rather than left random. Many published
+    checkpoints leave out a few that their architecture declares and never uses; where one is used, the output is
+    NaN and is refused.
+
+    Raises TeacherError for weights that cannot be read or do not fit the config.
+    """
+    try:
+        with _quiet():
+            network, report = network_class(config).from_pretrained(
                 checkpoint.folder,
+                config=config,
                 local_files_only=True,
                 use_safetensors=True,
-                trust_remote_code=False,
                 dtype=torch.float32,
                 output_loading_info=True,
             )

@@ -18,6 +18,7 @@ from stages.cache_teacher.teachers.processors import (
     DptPreprocessor,
     GlpnPreprocessor,
     ZoeDepthPreprocessor,
+    require_one_resolution,
 )
 
 
@@ -33,13 +34,15 @@ class Preprocessor(Protocol):
         ...
 
 
-def load_preprocessor(config: Any, published: dict[str, Any] | None) -> Preprocessor:
+def load_preprocessor(
+    config: Any, published: dict[str, Any] | None, scales: Sequence[int | float] = (1.0,)
+) -> Preprocessor:
     """Preprocessor of a model from its transformers config and the processor settings published with it.
 
     Where none are published, those of the architecture's class are used, for Depth Anything and ZoeDepth
     corrected to what all their published checkpoints share; the identity says so.
 
-    Raises TeacherError for a processor that would need torchvision.
+    Raises TeacherError for a processor that would need torchvision, and for scales it cannot work at.
     """
     settings = _CORRECTED_DEFAULTS.get(config.model_type, {}) if published is None else published
     source = "class defaults" if published is None else PROCESSOR
@@ -52,6 +55,7 @@ def load_preprocessor(config: Any, published: dict[str, Any] | None) -> Preproce
         case "GLPNImageProcessor":
             return GlpnPreprocessor(settings, source)
         case "DepthProImageProcessor":
+            require_one_resolution(scales)
             return DepthProPreprocessor(settings, source)
     raise TeacherError(
         f"a {config.model_type!r} teacher with the image processor {name} is not supported: expected"

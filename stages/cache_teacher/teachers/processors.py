@@ -115,13 +115,16 @@ class DepthProPreprocessor:
         self.settings = _as_json(self._processor.settings, source)
 
     def __call__(self, images: Sequence[UInt8[np.ndarray, "H W 3"]], scale: float) -> NetworkInput:
-        """Process images of equal size, see `Preprocessor`.
+        """Process images of equal size, see `Preprocessor`; raises TeacherError for a scale other than 1."""
+        require_one_resolution([scale])
+        return NetworkInput(self._processor(images), Window())
 
-        Raises TeacherError for a scale other than 1: patches of another input would not cover it.
-        """
+
+def require_one_resolution(scales: Sequence[int | float]) -> None:
+    """Raises TeacherError for a scale other than 1: Depth Pro's patches would not cover another input."""
+    for scale in scales:
         if scale != 1.0:
             raise TeacherError(f"Depth Pro works at one resolution: leave out the scale {scale}")
-        return NetworkInput(self._processor(images), Window())
 
 
 def _multiple(ensured: int | float, patch_px: int) -> int:

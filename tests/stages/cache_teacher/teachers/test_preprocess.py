@@ -88,7 +88,7 @@ def test_a_scale_multiplies_the_target_size_and_keeps_its_rule(architecture, sca
 
 def test_depth_pro_has_one_resolution(teacher_folder):
     with pytest.raises(TeacherError, match="one resolution"):
-        load_teacher(teacher_folder("depth_pro"), scales=(1.0, 1.5))([frame(0)])
+        preprocessor_of(teacher_folder("depth_pro"))([frame(0)], 1.5)
 
 
 def test_padding_of_zoedepth_is_cut_off_again(teacher_folder):

@@ -1,0 +1,113 @@
+"""The Zarr metadata of a cache: what its zarr.json files say, made by zarr itself, in memory, from the manifest."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+import numpy as np
+import zarr
+from zarr.codecs import BloscCodec, Crc32cCodec, ZstdCodec
+from zarr.core.buffer import Buffer
+from zarr.errors import ZarrUserWarning
+from zarr.storage import MemoryStore
+
+from cache_schema.arrays import ArraySpec, chunk_shapes
+from cache_schema.groups import Group, chunk_key, groups_of
+from cache_schema.layout import MANIFEST_DIGEST_KEY, MANIFEST_KEY, ROOT
+from cache_schema.manifest import Manifest, TargetSpec, record_digest
+from cache_schema.soft_targets import mean_codes, spread_limits
+
+_COMPRESSORS: dict[str, tuple[Any, ...]] = {
+    # JPEG files do not compress, but their zero padding does: zstd stores the one and squeezes the other.
+    "zstd": (ZstdCodec(level=1), Crc32cCodec()),
+    "blosc": (BloscCodec(cname="zstd", clevel=5, shuffle="bitshuffle"), Crc32cCodec()),
+}
+
+Documents = dict[str, bytes]
+"""zarr.json files by their keys."""
+
+
+def group_documents(manifest: Manifest, group: Group) -> Documents:
+    """The metadata of a group's arrays, and of the groups above them but for the root."""
+    objects: dict[str, Buffer] = {}
+    _add_group(objects, manifest, group)
+    return {key: value.to_bytes() for key, value in objects.items() if key != ROOT}
+
+
+def root_document(manifest: Manifest) -> bytes:
+    """The root's zarr.json: the manifest with its digest, and the consolidated metadata of all that is complete.
+
+    Clients open the whole with one request; what is not complete stays invisible to them.
+    """
+    objects: dict[str, Buffer] = {}
+    store = MemoryStore(objects)
+    attributes = {MANIFEST_KEY: manifest.model_dump(mode="json"), MANIFEST_DIGEST_KEY: record_digest(manifest)}
+    zarr.create_group(store, attributes=attributes)
+    for group in groups_of(manifest):
+        if group.complete:
+            _add_group(objects, manifest, group)
+    if len(objects) > 1:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ZarrUserWarning)  # zarr's own extension of format 3
+            zarr.consolidate_metadata(store)
+    return objects[ROOT].to_bytes()
+
+
+def create_array(
+    store: MemoryStore, path: str, array: ArraySpec, shape: tuple[int, ...], shard_rigs: int, **attributes: Any
+) -> zarr.Array[Any]:
+    """Make an array of the table in memory.
+
+    Chunks that equal the fill value are written too: only then does an absent chunk mean a lost one.
+    """
+    chunks, shards = chunk_shapes(array, shape, shard_rigs)
+    return zarr.create_array(
+        store,
+        name=path,
+        shape=shape,
+        dtype=array.dtype,
+        chunks=chunks,
+        shards=shards,
+        compressors=_COMPRESSORS[array.compression],
+        filters=None,
+        fill_value=array.fill,
+        dimension_names=array.axes,
+        chunk_key_encoding={"name": "default", "separator": "."},
+        attributes={"unit": array.unit, "description": array.description, **attributes},
+        config={"write_empty_chunks": True},
+    )
+
+
+def encode_shard(array: ArraySpec, block: np.ndarray, shard_rigs: int) -> bytes:
+    """The file of a shard: rigs (rows of `block`) in the array's chunks, compressed and with checksums.
+
+    A shard is encoded on its own, in memory: the same bytes that zarr would write into the whole array.
+    """
+    objects: dict[str, Buffer] = {}
+    create_array(MemoryStore(objects), "", array, block.shape, shard_rigs)[...] = block
+    return objects[chunk_key(array)].to_bytes()
+
+
+def _add_group(objects: dict[str, Buffer], manifest: Manifest, group: Group) -> None:
+    store = MemoryStore(objects)
+    parts = group.path.split("/")
+    for path in ("/".join(parts[: depth + 1]) for depth in range(len(parts))):
+        if f"{path}/{ROOT}" not in objects:
+            zarr.create_group(store, path=path)
+    for array in (*group.arrays, *group.whole_arrays):
+        attributes = (
+            {} if group.teacher is None else _decoding_attributes(array, manifest.teachers[group.teacher].targets)
+        )
+        path, shape = f"{group.path}/{array.name}", array.shape(group.sizes)
+        create_array(store, path, array, shape, group.record.shard_rigs, **attributes)
+
+
+def _decoding_attributes(array: ArraySpec, targets: TargetSpec) -> dict[str, int | float]:
+    """What another client needs to decode the array."""
+    if array.name == "bin_mean":
+        return {"largest_code": mean_codes(targets.bins)}
+    if array.name == "bin_spread":
+        low, high = spread_limits(targets.bins)
+        return {"spread_min": low, "spread_max": high}
+    return {}

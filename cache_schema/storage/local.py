@@ -1,0 +1,177 @@
+"""A cache in a folder: files are written aside, flushed to the disk, then renamed."""
+
+from __future__ import annotations
+
+import os
+import socket
+import uuid
+from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from cache_schema.durable import TEMPORARY_SUFFIX, make_folder, replace_file, sync_folder
+from cache_schema.errors import CacheError, CacheLockedError
+from cache_schema.layout import LOCK_FILE, OWNER_FILE, WORKER_LOCKS
+from cache_schema.storage.base import Owner
+
+FLUSHING_THREADS = 8
+"""A file system commits flushes that wait together at once."""
+STRAGGLER_S = 60.0
+"""How long a new run waits for a worker of a killed one to finish the shard it is writing."""
+
+
+class LocalStorage:
+    """See `Storage`. A rename is durable once its folder is flushed; the system frees the lock of a dead process."""
+
+    shared = True
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.location = str(root)
+
+    def path(self, key: str) -> str:
+        """The file of an object."""
+        return str(self.root / key)
+
+    def read(self, key: str) -> bytes:
+        """A whole file. Raises FileNotFoundError."""
+        try:
+            return (self.root / key).read_bytes()
+        except NotADirectoryError as error:
+            raise FileNotFoundError(*error.args) from error
+
+    def read_all(self, keys: Iterable[str]) -> Iterator[bytes]:
+        """Several files, in order. Raises FileNotFoundError."""
+        return (self.read(key) for key in keys)
+
+    def read_range(self, key: str, start: int, length: int) -> bytes:
+        """Part of a file, shorter where it ends. Raises FileNotFoundError."""
+        descriptor = os.open(self.path(key), os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            return os.pread(descriptor, length, start)
+        finally:
+            os.close(descriptor)
+
+    def read_end(self, key: str, length: int) -> bytes:
+        """The last bytes of a file. Raises FileNotFoundError."""
+        size = os.stat(self.path(key)).st_size
+        return self.read_range(key, max(size - length, 0), length)
+
+    def keys(self, folder: str) -> list[str]:
+        """All files below a folder, in order."""
+        found = (self.root / folder).rglob("*")
+        return sorted(str(file.relative_to(self.root)) for file in found if file.is_file())
+
+    def exists(self, key: str) -> bool:
+        """Whether there is such a file."""
+        return (self.root / key).is_file()
+
+    def sizes(self, folder: str, keys: Iterable[str]) -> dict[str, int]:
+        """Size in bytes of those of the files that exist."""
+        found = {}
+        for key in keys:
+            try:
+                found[key] = os.stat(self.path(key)).st_size
+            except (FileNotFoundError, NotADirectoryError):
+                continue
+        return found
+
+    def write(self, objects: Mapping[str, bytes]) -> None:
+        """Write files, each atomically; on return files and folders are on the disk."""
+        with ThreadPoolExecutor(FLUSHING_THREADS) as pool:
+            list(pool.map(self._write_file, objects, objects.values()))
+            list(pool.map(sync_folder, {(self.root / key).parent for key in objects}))
+
+    def delete(self, key: str) -> None:
+        """Remove a file, if there is one."""
+        (self.root / key).unlink(missing_ok=True)
+
+    def sweep(self) -> None:
+        """Remove files that were being written aside when their process died."""
+        for path in self.root.rglob(f"*{TEMPORARY_SUFFIX}"):
+            path.unlink(missing_ok=True)
+
+    @contextmanager
+    def only_writer(self, run: str) -> Iterator[None]:
+        """Hold the folder for writing. Raises CacheLockedError naming the host and process that holds it."""
+        with _named(self.root / LOCK_FILE):
+            make_folder((self.root / LOCK_FILE).parent)
+        lock = FileLock(self.root / LOCK_FILE, timeout=0)
+        try:
+            lock.acquire()
+        except Timeout as error:
+            raise CacheLockedError(
+                f"{self.location} is being written by {self._holder()}; wait for it to finish, "
+                "or use another --cache folder"
+            ) from error
+        try:
+            self._write_file(OWNER_FILE, _owner(run).model_dump_json().encode())
+            self._wait_for_stragglers()
+            yield
+        finally:
+            self.delete(OWNER_FILE)
+            lock.release()
+
+    @contextmanager
+    def part_of(self, run: str) -> Iterator[None]:
+        """Write in the name of a run; raises CacheLockedError where that run no longer holds the folder.
+
+        The worker's own lock is taken first and the owner is read then, while a new run writes the owner first
+        and waits for the workers' locks then: so no worker of an earlier run writes beside a new one.
+        """
+        own = self.root / WORKER_LOCKS / f"{uuid.uuid4().hex}.lock"
+        with _named(own):
+            make_folder(own.parent)
+        with FileLock(own):
+            try:
+                owner = self._owner()
+                if owner is None or owner.run != run:
+                    raise CacheLockedError(f"{self.location} is no longer written by the run of this worker")
+                yield
+            finally:
+                own.unlink(missing_ok=True)
+
+    def _wait_for_stragglers(self) -> None:
+        for path in (self.root / WORKER_LOCKS).glob("*.lock"):
+            try:
+                with FileLock(path, timeout=STRAGGLER_S):
+                    path.unlink(missing_ok=True)
+            except Timeout as error:
+                raise CacheLockedError(
+                    f"{self.location}: a worker of an interrupted run still writes its shard ({path} is locked); "
+                    "end it, or run the same command again when it has finished"
+                ) from error
+
+    def _owner(self) -> Owner | None:
+        try:
+            return Owner.model_validate_json(self.read(OWNER_FILE))
+        except (OSError, ValueError):
+            return None
+
+    def _holder(self) -> str:
+        owner = self._owner()
+        return "another process" if owner is None else f"process {owner.process} on host {owner.host}"
+
+    def _write_file(self, key: str, data: bytes) -> None:
+        path = self.root / key
+        with _named(path):
+            make_folder(path.parent)
+            replace_file(path, data)
+
+
+def _owner(run: str) -> Owner:
+    return Owner(host=socket.gethostname(), process=os.getpid(), run=run)
+
+
+@contextmanager
+def _named(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise CacheError(
+            f"{path} cannot be written ({error.strerror or error}); what is finished is kept: make room or mend the "
+            "permissions and run the same command again, or use another --cache folder"
+        ) from error

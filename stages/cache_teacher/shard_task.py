@@ -1,0 +1,201 @@
+"""The unit of stage 1's work: one shard, from raw frames to verified bytes in the journal.
+
+A task is small to send: what is large (the teacher, the ego masks) each process opens once, and keeps.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float16
+from torch.nn import functional as F
+
+from cache_schema import (
+    DatasetIdentity,
+    GroupWriter,
+    RigFrames,
+    Shard,
+    SplitRecord,
+    TargetSpec,
+    TeacherRecord,
+    ego_masks_digest,
+    empty_frames,
+    put_rig,
+)
+from cache_schema.errors import DatasetError, TeacherError
+from cache_schema.manifest import differing_fields
+from cache_schema.soft_targets import encode
+from stages.cache_teacher.config import CacheTeacherConfig
+from stages.cache_teacher.datasets.base import RigDataset, SampleRef
+from stages.cache_teacher.datasets.ego_masks import NO_MASK, EgoMasks, load_ego_masks
+from stages.cache_teacher.soft_targets import soft_target
+from stages.cache_teacher.teachers import Teacher, load_teacher
+from stages.device import choose_device
+from stages.view_relation import pool_tokens, view_relation
+
+Tell = Callable[[int], None]
+"""Called with the number of rigs of the shard that are through."""
+
+
+@dataclass(frozen=True)
+class RunContext:
+    """What all tasks of a run share. Small: each process opens from it what is large."""
+
+    run: str
+    config: CacheTeacherConfig
+    dataset: RigDataset
+    identity: DatasetIdentity
+    teacher: TeacherRecord | None
+    """None where nobody asks the teacher."""
+    code_version: str
+    readers: int
+    """Threads that read and decode frames while the teacher looks at earlier ones."""
+
+
+@dataclass(frozen=True)
+class ShardTask:
+    """One shard of a split, and what it lacks: frames, targets, or both."""
+
+    split: str
+    shard: Shard
+    samples: tuple[SampleRef, ...]
+    record: SplitRecord
+    frames: GroupWriter | None
+    targets: GroupWriter | None
+
+    @property
+    def name(self) -> str:
+        """How people call it."""
+        return f"{self.split} rigs {self.shard.start}..{self.shard.stop}"
+
+
+class Workbench:
+    """What a process needs for any task of a run, opened when it is first needed.
+
+    Tasks may run in several threads: the teacher then serves one at a time, while the others read and write.
+    """
+
+    def __init__(self, context: RunContext, device: str) -> None:
+        self.context = context
+        self._device = device
+        self._teacher_in_use = threading.Lock()
+
+    @cached_property
+    def teacher(self) -> Teacher:
+        """The teacher of the run. Raises TeacherError where this machine has another one under that name."""
+        settings, expected = self.context.config.teacher, self.context.teacher
+        teacher = load_teacher(
+            settings.id,
+            revision=settings.revision,
+            kind=settings.kind,
+            flip=settings.flip,
+            scales=settings.scales,
+            device=choose_device(self._device),
+            precision=settings.precision,
+        )
+        differences = [] if expected is None else differing_fields(expected.identity, teacher.identity)
+        if differences:
+            raise TeacherError(f"teacher {settings.id} differs from the one planned with: {'; '.join(differences)}")
+        return teacher
+
+    @cached_property
+    def ego_masks(self) -> EgoMasks | None:
+        """The ego masks of the run."""
+        config = self.context.config
+        if config.ego_masks is None:
+            return None
+        size_hw = config.image.height, config.image.width
+        return load_ego_masks(config.ego_masks, self.context.identity.cameras, size_hw)
+
+    def require_masks(self, expected_sha256: str | None) -> None:
+        """Raise DatasetError where this machine has other ego masks than the cache."""
+        image = self.context.config.image
+        none = np.zeros((0, image.height, image.width), np.uint8)
+        found = ego_masks_digest(none if self.ego_masks is None else self.ego_masks.masks)
+        if found != expected_sha256:
+            raise DatasetError(f"the ego masks in {self.context.config.ego_masks} are not those of the cache")
+
+    def targets(self, rig: RigFrames, spec: TargetSpec) -> dict[str, np.ndarray]:
+        """What the teacher says about a rig, as rows of the arrays of its group."""
+        with self._teacher_in_use:
+            output = self.teacher(rig.images)
+        target = soft_target(output.predictions, self._grid_mask(rig, spec), spec)
+        tokens = pool_tokens(output.features, spec.token_grid)
+        relation: Float16[np.ndarray, "pair T T"] = (
+            view_relation(tokens, self.context.identity.adjacent_pairs).cpu().numpy().astype(np.float16)
+        )
+        return {**encode(target, spec), "view_relation": relation}
+
+    def ego_mask_index(self, scene: str) -> np.ndarray:
+        """Which ego mask each camera of a scene has; −1: none."""
+        if self.ego_masks is None:
+            return np.full(len(self.context.identity.cameras), NO_MASK, np.int16)
+        return self.ego_masks.index(scene)
+
+    def _grid_mask(self, rig: RigFrames, spec: TargetSpec) -> Bool[np.ndarray, "V h w"]:
+        """False where a cell of the target grid holds any of the own car."""
+        grid = np.ones((len(rig.images), spec.height, spec.width), bool)
+        if self.ego_masks is not None:
+            masks = torch.from_numpy(self.ego_masks.masks).float()[:, None]
+            world = F.adaptive_avg_pool2d(masks, (spec.height, spec.width))[:, 0].numpy() == 1
+            for view, mask in enumerate(self.ego_mask_index(rig.scene)):
+                if mask >= 0:
+                    grid[view] = world[mask]
+        return grid
+
+
+def cache_shard(bench: Workbench, task: ShardTask, tell: Tell) -> int:
+    """From raw frames to checked bytes; returns how many. Memory holds one shard.
+
+    Raises the errors of the dataset, the teacher and the cache.
+    """
+    context = bench.context
+    bench.require_masks(task.record.ego_masks_sha256)
+    frames = empty_frames(task.shard.rigs, context.identity, context.config.image, task.record) if task.frames else None
+    targets = []
+    for done, rig in enumerate(_rigs(bench, task, frames), start=1):
+        if task.targets and context.teacher:
+            targets.append(bench.targets(rig, context.teacher.targets))
+        tell(done)
+    size = task.frames.write(task.shard, frames).size if task.frames and frames else 0
+    if task.targets:
+        names = [array.name for array in task.targets.group.arrays]
+        size += task.targets.write(task.shard, {name: np.stack([row[name] for row in targets]) for name in names}).size
+    return size
+
+
+def _rigs(bench: Workbench, task: ShardTask, frames: dict[str, np.ndarray] | None) -> Iterator[RigFrames]:
+    """The rigs of a shard, put into `frames`; the next ones are prepared while the teacher looks at this one."""
+    context = bench.context
+
+    def prepare(row: int, sample: SampleRef) -> RigFrames:
+        rig = context.dataset.load(task.split, sample)
+        if frames is not None:
+            put_rig(frames, row, rig, bench.ego_mask_index(rig.scene), context.config.image)
+        return rig
+
+    with ThreadPoolExecutor(context.readers) as pool:
+        ahead: deque[Future[RigFrames]] = deque()
+        try:
+            for row, sample in enumerate(task.samples):
+                ahead.append(pool.submit(prepare, row, sample))
+                if len(ahead) > context.readers:
+                    yield ahead.popleft().result()
+            while ahead:
+                yield ahead.popleft().result()
+        finally:
+            for future in ahead:
+                future.cancel()
+
+
+def default_readers(processes: int) -> int:
+    """Reading threads for each of several processes on this machine: half the cores, at most eight."""
+    return min(8, max(1, (os.cpu_count() or 1) // (2 * processes)))
