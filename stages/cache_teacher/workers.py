@@ -160,7 +160,7 @@ class _Tally:
             self.begun.add(news["task"])
             self._partly[news["task"]] = news["done"]
             self._show()
-        self._progress.working(news["worker"], f"{news['task']}: {news['done']} done")
+        self._progress.working(news["name"], f"{news['task']}: {news['done']} done")
 
     def finished(self, task: ShardTask) -> None:
         """A task is in the journal."""
@@ -235,7 +235,7 @@ def _run_task(context: RunContext, task: ShardTask, topic: str) -> int:
     worker = get_worker()
 
     def tell(done: int) -> None:
-        worker.log_event(topic, {"worker": str(worker.name), "task": task.name, "done": done})
+        worker.log_event(topic, {"name": str(worker.name), "task": task.name, "done": done})
 
     tell(0)
     return cache_shard(_workbench(context), task, tell)
