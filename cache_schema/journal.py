@@ -8,7 +8,7 @@ What a group holds beside its shards (the metadata of its arrays, ego masks) has
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from pydantic import ValidationError
 
@@ -61,13 +61,22 @@ class Journal:
 
     def shards(self) -> dict[int, ShardRecord]:
         """All shards' records by number. Raises CacheCorruptError on a record that cannot be understood."""
+        records = {}
+        for record in self.entries().values():
+            if isinstance(record, CacheCorruptError):
+                raise record
+            records[record.shard] = record
+        return records
+
+    def entries(self) -> dict[str, ShardRecord | CacheCorruptError]:
+        """All shards' records by key, or for one that cannot be understood what is wrong with it."""
         keys = [key for key in self._storage.keys(self._folder) if not key.endswith(_GROUP_RECORD)]
-        records = (self._parse(key, data) for key, data in zip(keys, self._storage.read_all(keys), strict=True))
-        return {record.shard: record for record in records}
+        return {key: self._parse(key, data) for key, data in zip(keys, self._storage.read_all(keys), strict=True)}
 
     def rigs_done(self) -> int:
-        """Number of rigs in finished shards."""
-        return sum(record.stop - record.start for record in self.shards().values())
+        """Number of rigs in finished shards; a record that cannot be understood counts for none."""
+        records = (entry for entry in self.entries().values() if isinstance(entry, ShardRecord))
+        return sum(record.stop - record.start for record in records)
 
     def append(self, record: ShardRecord) -> None:
         """Add a shard's record; on return it is durable."""
@@ -75,7 +84,7 @@ class Journal:
 
     def group(self) -> GroupRecord | None:
         """The record of what is in no shard; none where the group was not made yet. Raises CacheCorruptError."""
-        key = f"{self._folder}/{_GROUP_RECORD}"
+        key = self.group_key
         try:
             return GroupRecord.model_validate_json(self._storage.read(key))
         except FileNotFoundError:
@@ -86,26 +95,36 @@ class Journal:
     def set_group(self, files: Mapping[str, bytes]) -> None:
         """Write the record of the files that are in no shard."""
         record = GroupRecord(files={key: FileRecord.of(data) for key, data in sorted(files.items())})
-        self._storage.write({f"{self._folder}/{_GROUP_RECORD}": _text(record)})
+        self._storage.write({self.group_key: _text(record)})
+
+    @property
+    def group_key(self) -> str:
+        """Key of the record of what is in no shard."""
+        return f"{self._folder}/{_GROUP_RECORD}"
 
     def key(self, shard: int) -> str:
         """Key of a shard's record."""
         return f"{self._folder}/{shard:06d}.json"
 
-    def _parse(self, key: str, data: bytes) -> ShardRecord:
+    def remove(self, keys: Iterable[str]) -> None:
+        """Forget records, so that what they speak of is done again."""
+        for key in keys:
+            self._storage.delete(key)
+
+    def _parse(self, key: str, data: bytes) -> ShardRecord | CacheCorruptError:
         try:
             record = ShardRecord.model_validate_json(data)
         except ValidationError as error:
-            raise self._damaged(key, error) from error
+            return self._damaged(key, error)
         if self.key(record.shard) != key:
-            raise CacheCorruptError(f"journal record {self._storage.path(key)} speaks of shard {record.shard}")
+            return CacheCorruptError(f"journal record {self._storage.path(key)} speaks of shard {record.shard}")
         return record
 
     def _damaged(self, key: str, error: ValidationError) -> CacheCorruptError:
         reason = error.errors()[0]["msg"]
         return CacheCorruptError(
-            f"journal record {self._storage.path(key)} is damaged ({reason}); delete it and run stage 1 again to redo "
-            "what it speaks of"
+            f"journal record {self._storage.path(key)} is damaged ({reason}); delete it and run stage 1 again to "
+            f"redo what it speaks of, or: fsmde verify {self._storage.location} --repair"
         )
 
 

@@ -3,6 +3,7 @@
 zarr.json                              root group; the manifest is its attribute `fsmde`
 <split>/frames/<array>/…               frames, LiDAR, calibration
 <split>/teachers/<name>/<array>/…      soft targets of one teacher
+.fsmde/manifest.json                   a copy of the manifest, to mend a damaged root from
 .fsmde/lock, .fsmde/owner.json         who writes
 .fsmde/workers/…                       locks of workers that are writing a shard just now
 .fsmde/journal/<split>/frames/…        one record per finished shard, and one for what is not in shards
@@ -13,6 +14,7 @@ from __future__ import annotations
 
 MANIFEST_KEY = "fsmde"
 MANIFEST_DIGEST_KEY = "fsmde_sha256"
+MANIFEST_COPY = ".fsmde/manifest.json"
 ROOT = "zarr.json"
 STATE_FOLDER = ".fsmde"
 LOCK_FILE = f"{STATE_FOLDER}/lock"

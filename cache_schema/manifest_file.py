@@ -1,4 +1,4 @@
-"""The manifest on disk: the attribute `fsmde` of the root group, with its digest beside it."""
+"""The manifest on disk: the attribute `fsmde` of the root group, its digest beside it, and a copy to mend it from."""
 
 from __future__ import annotations
 
@@ -7,22 +7,52 @@ import json
 from pydantic import ValidationError
 
 from cache_schema.errors import CacheCorruptError, CacheMismatchError, CacheMissingError
-from cache_schema.layout import MANIFEST_DIGEST_KEY, MANIFEST_KEY, ROOT
+from cache_schema.layout import MANIFEST_COPY, MANIFEST_DIGEST_KEY, MANIFEST_KEY, ROOT
 from cache_schema.manifest import SCHEMA_VERSION, Manifest, record_digest
 from cache_schema.metadata import root_document
 from cache_schema.storage import Storage
 
 
 def write_manifest(storage: Storage, manifest: Manifest) -> None:
-    """Store the manifest durably; a new cache comes into being with it, in one write."""
+    """Store the manifest durably; a new cache comes into being with the root's one write."""
+    storage.write({MANIFEST_COPY: copy_document(manifest)})
     storage.write({ROOT: root_document(manifest)})
+
+
+def copy_document(manifest: Manifest) -> bytes:
+    """The manifest and its digest, as the copy holds them."""
+    stored = {MANIFEST_KEY: manifest.model_dump(mode="json"), MANIFEST_DIGEST_KEY: record_digest(manifest)}
+    return json.dumps(stored).encode() + b"\n"
 
 
 def read_manifest(storage: Storage) -> Manifest:
     """Read the manifest. Raises CacheMissingError, CacheMismatchError (other version) or CacheCorruptError."""
-    attributes = _root_attributes(storage)
-    stored = attributes.get(MANIFEST_KEY)
-    if not isinstance(stored, dict):
+    try:
+        attributes = json.loads(storage.read(ROOT)).get("attributes", {})
+    except FileNotFoundError as error:
+        raise CacheMissingError(
+            f"no cache at {storage.location}; make one with: "
+            f"fsmde cache-teacher --dataset ddad --root DIR --teacher ID --cache {storage.location}"
+        ) from error
+    except (ValueError, AttributeError) as error:
+        raise _damaged(storage, ROOT, str(error)) from error
+    return _parse(storage, ROOT, attributes)
+
+
+def read_copy(storage: Storage) -> Manifest:
+    """Read the copy of the manifest. Raises CacheMissingError, CacheMismatchError or CacheCorruptError."""
+    try:
+        stored = json.loads(storage.read(MANIFEST_COPY))
+    except FileNotFoundError as error:
+        raise CacheMissingError(f"{storage.path(MANIFEST_COPY)} is lost") from error
+    except ValueError as error:
+        raise _damaged(storage, MANIFEST_COPY, str(error)) from error
+    return _parse(storage, MANIFEST_COPY, stored)
+
+
+def _parse(storage: Storage, key: str, attributes: object) -> Manifest:
+    stored = attributes.get(MANIFEST_KEY) if isinstance(attributes, dict) else None
+    if not isinstance(attributes, dict) or not isinstance(stored, dict):
         raise CacheMissingError(
             f"{storage.location} is a Zarr group but not an fsmde cache: attribute {MANIFEST_KEY!r} is absent"
         )
@@ -37,23 +67,14 @@ def read_manifest(storage: Storage) -> Manifest:
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
-        raise CacheCorruptError(f"the manifest of {storage.location} is damaged at {where}: {first['msg']}") from error
+        raise _damaged(storage, key, f"at {where}: {first['msg']}") from error
     if record_digest(manifest) != attributes.get(MANIFEST_DIGEST_KEY):
-        raise CacheCorruptError(
-            f"the manifest of {storage.location} is damaged: it does not match its digest; "
-            f"bring {storage.path(ROOT)} back from a copy, or write the cache again"
-        )
+        raise _damaged(storage, key, "it does not match its digest")
     return manifest
 
 
-def _root_attributes(storage: Storage) -> dict[str, object]:
-    try:
-        attributes = json.loads(storage.read(ROOT)).get("attributes", {})
-    except FileNotFoundError as error:
-        raise CacheMissingError(
-            f"no cache at {storage.location}; make one with: "
-            f"fsmde cache-teacher --dataset ddad --root DIR --teacher ID --cache {storage.location}"
-        ) from error
-    except (ValueError, AttributeError) as error:
-        raise CacheCorruptError(f"{storage.path(ROOT)} is damaged ({error})") from error
-    return attributes if isinstance(attributes, dict) else {}
+def _damaged(storage: Storage, key: str, reason: str) -> CacheCorruptError:
+    return CacheCorruptError(
+        f"the manifest in {storage.path(key)} is damaged ({reason}); mend it with: "
+        f"fsmde verify {storage.location} --repair"
+    )

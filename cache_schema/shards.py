@@ -143,10 +143,24 @@ class ShardBytes:
 
     def chunk(self, cell: tuple[int, ...]) -> np.ndarray:
         """One chunk. Raises ValueError or RuntimeError where it is damaged or absent."""
+        return _decode(self._stored(cell), self._layout)
+
+    def damaged_cells(self, rows: int) -> list[tuple[int, ...]]:
+        """Positions of the chunks among those of the first `rows` rigs whose checksum does not match."""
+        return [cell for cell in self.cells(rows) if not self._sound(cell)]
+
+    def _sound(self, cell: tuple[int, ...]) -> bool:
+        try:
+            _checked(self._stored(cell), "a chunk")
+        except ValueError:
+            return False
+        return True
+
+    def _stored(self, cell: tuple[int, ...]) -> bytes:
         if self._index is None:
-            return _decode(self._data, self._layout)
+            return self._data
         offset, length = _extent(self._index, cell)
-        return _decode(self._data[offset : offset + length], self._layout)
+        return self._data[offset : offset + length]
 
     def holds(self, block: np.ndarray) -> bool:
         """Whether the shard's first rigs are, bit for bit, the rows of `block`."""

@@ -12,6 +12,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
+from typing import TypeVar
 
 import numpy as np
 
@@ -25,6 +26,8 @@ from cache_schema.manifest_file import write_manifest
 from cache_schema.metadata import Documents, encode_shard, group_documents
 from cache_schema.shards import ShardBytes, layout_of
 from cache_schema.storage import Storage, open_storage
+
+Writer = TypeVar("Writer", bound="CacheWriter")
 
 
 @dataclass(frozen=True)
@@ -122,7 +125,7 @@ class CacheWriter:
         """New for every run: workers write in its name."""
         self._held = ExitStack()
 
-    def __enter__(self) -> CacheWriter:
+    def __enter__(self: Writer) -> Writer:
         self._held.enter_context(self.storage.only_writer(self.run))
         try:
             self.storage.sweep()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from pipeline.commands import cache_teacher, evaluate, reproduce, train
+from pipeline.commands import cache_teacher, evaluate, inspect, reproduce, train, verify
 
 app = typer.Typer(
     name="fsmde",
@@ -17,6 +17,8 @@ app = typer.Typer(
 app.command("cache-teacher")(cache_teacher.command)
 app.command("train")(train.command)
 app.command("evaluate")(evaluate.command)
+app.command("inspect")(inspect.command)
+app.command("verify")(verify.command)
 app.command("reproduce")(reproduce.command)
 
 

@@ -90,7 +90,10 @@ class Workbench:
 
     @cached_property
     def teacher(self) -> Teacher:
-        """The teacher of the run. Raises TeacherError where this machine has another one under that name."""
+        """The teacher of the run. Raises TeacherError where this machine has another one under that name.
+
+        What counts is the network: its folder may be called otherwise here.
+        """
         settings, expected = self.context.config.teacher, self.context.teacher
         teacher = load_teacher(
             settings.id,
@@ -101,7 +104,9 @@ class Workbench:
             device=choose_device(self._device),
             precision=settings.precision,
         )
-        differences = [] if expected is None else differing_fields(expected.identity, teacher.identity)
+        differences = (
+            [] if expected is None else differing_fields(expected.identity, teacher.identity, skip=("id", "revision"))
+        )
         if differences:
             raise TeacherError(f"teacher {settings.id} differs from the one planned with: {'; '.join(differences)}")
         return teacher

@@ -1,0 +1,51 @@
+"""Mending a damaged cache: what the manifest implies is written again; shards are given back to stage 1."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+
+from cache_schema.arrays import EGO_MASK
+from cache_schema.groups import Group
+from cache_schema.journal import Journal
+from cache_schema.manifest import Manifest
+from cache_schema.manifest_file import write_manifest
+from cache_schema.metadata import encode_shard, group_documents
+from cache_schema.storage import open_storage
+from cache_schema.verify import sound_manifest
+from cache_schema.writer import CacheWriter, GroupWriter
+
+
+class CacheMender(CacheWriter):
+    """A writer that takes the cache as its manifest says it should be. Opening it mends the manifest or its copy."""
+
+    def __init__(self, path: str | Path) -> None:
+        manifest, _ = sound_manifest(open_storage(path))
+        super().__init__(path, manifest.dataset, manifest.image, code_version=manifest.code_version)
+
+    def restore_metadata(self, group: Group, ego_masks: np.ndarray | None) -> None:
+        """Write again what a group holds beside its shards; `ego_masks` (mask, height, width) where it has any."""
+        files = group_documents(self.manifest, group)
+        if group.teacher is None and ego_masks is not None and len(ego_masks):
+            files[group.key(EGO_MASK)] = encode_shard(EGO_MASK, ego_masks, group.record.shard_rigs)
+        with self.storage.part_of(self.run):
+            self.storage.write(files)
+            Journal(self.storage, group.path).set_group(files)
+
+    def forget(self, group: Group, shards: Iterable[int]) -> None:
+        """Take shards out of the journal, so that they are done again."""
+        journal = Journal(self.storage, group.path)
+        with self.storage.part_of(self.run):
+            journal.remove(journal.key(shard) for shard in shards)
+
+    def writer(self, group: Group) -> GroupWriter:
+        """The writer of a group's shards."""
+        return GroupWriter(self.storage, group, self.run)
+
+    def _open(self) -> Manifest:
+        manifest, damages = sound_manifest(self.storage)
+        if damages:
+            write_manifest(self.storage, manifest)
+        return manifest

@@ -1,0 +1,106 @@
+"""What a cache holds: progress, sizes, compression, scenes. From the manifest and the journal, no array is read."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+
+import numpy as np
+
+from cache_schema.cache import Cache
+from cache_schema.groups import Group, groups_of
+from cache_schema.journal import Journal
+from cache_schema.manifest import Manifest, Record
+from cache_schema.storage import Storage
+
+
+class ArraySummary(Record):
+    """One array of a group."""
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+    bytes_stored: int
+    bytes_per_rig: float
+    """Of the rigs that are done."""
+    ratio: float | None
+    """Uncompressed bytes of the rigs that are done by those stored; none where an axis is padded."""
+
+
+class GroupSummary(Record):
+    """The frames of a split, or a teacher's targets for it."""
+
+    split: str
+    teacher: str | None
+    complete: bool
+    rigs_done: int
+    rigs: int
+    shards_done: int
+    shards: int
+    arrays: tuple[ArraySummary, ...]
+
+    @property
+    def bytes_stored(self) -> int:
+        """Bytes of all arrays."""
+        return sum(array.bytes_stored for array in self.arrays)
+
+
+class Summary(Record):
+    """A cache."""
+
+    location: str
+    manifest: Manifest
+    groups: tuple[GroupSummary, ...]
+    scenes: dict[str, dict[str, int]]
+    """Rigs of each scene, by split; only splits that are complete."""
+
+
+def summarise(cache: Cache) -> Summary:
+    """Look at a cache. Raises CacheCorruptError on a damaged journal record."""
+    manifest = cache.manifest
+    complete = [name for name, record in manifest.splits.items() if record.frames_complete]
+    return Summary(
+        location=cache.location,
+        manifest=manifest,
+        groups=tuple(_group(cache.storage, group) for group in groups_of(manifest)),
+        scenes={split: _scenes(cache, split) for split in complete},
+    )
+
+
+def _group(storage: Storage, group: Group) -> GroupSummary:
+    records = Journal(storage, group.path).shards().values()
+    rigs = sum(record.stop - record.start for record in records)
+    stored: Counter[str] = Counter()
+    for record in records:
+        for array in group.arrays:
+            stored[array.name] += record.files[group.key(array, record.shard)].size
+    arrays = []
+    for array in group.arrays:
+        shape = array.shape(group.sizes)
+        plain = 0 if array.chunk_sizes else rigs * math.prod(shape[1:]) * np.dtype(array.dtype).itemsize
+        size = stored[array.name]
+        arrays.append(
+            ArraySummary(
+                name=array.name,
+                dtype=array.dtype,
+                shape=shape,
+                bytes_stored=size,
+                bytes_per_rig=size / rigs if rigs else 0.0,
+                ratio=plain / size if plain and size else None,
+            )
+        )
+    return GroupSummary(
+        split=group.split,
+        teacher=group.teacher,
+        complete=group.complete,
+        rigs_done=rigs,
+        rigs=group.record.rigs,
+        shards_done=len(records),
+        shards=len(group.shards),
+        arrays=tuple(arrays),
+    )
+
+
+def _scenes(cache: Cache, split: str) -> dict[str, int]:
+    frames = cache.split(split)
+    return dict(Counter(frames.scene(i) for i in range(len(frames))))

@@ -1,0 +1,111 @@
+"""`fsmde verify`: whether a cache is still what was written, and its repair."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+
+from pipeline.commands.options import Device
+from pipeline.errors import one_line_errors
+from pipeline.progress import ProgressBar
+from pipeline.version import code_version
+
+if TYPE_CHECKING:
+    from cache_schema.verify import Verification
+
+INCOMPLETE, DAMAGED = 3, 4
+SHOWN = 50
+
+
+def command(
+    cache: Annotated[str, typer.Argument(help="Folder or URL of the cache.")] = "zarr",
+    threads: Annotated[int, typer.Option(help="Files that are read at a time.", min=1)] = 4,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the whole report as JSON.")] = False,
+    mend: Annotated[bool, typer.Option("--repair", help="Do again exactly what is damaged.")] = False,
+    root: Annotated[Path | None, typer.Option(help="Folder of the raw data, for --repair.")] = None,
+    teacher: Annotated[
+        list[str] | None, typer.Option(help="NAME=FOLDER or NAME=HUB-ID of a teacher, for --repair; repeatable.")
+    ] = None,
+    ego_masks: Annotated[Path | None, typer.Option(help="Folder of the ego masks, for --repair.")] = None,
+    workers: Annotated[int | None, typer.Option(help="Processes to share a repair.  [default: none]", min=1)] = None,
+    device: Device = None,
+) -> None:
+    """Compare every byte of a cache with its journal and its checksums.
+
+    Exit status: 0 sound and complete, 1 could not be checked, 3 sound but not complete, 4 damaged.
+    """
+    with one_line_errors():
+        console = Console(stderr=as_json)
+        found = _verify(cache, threads, console)
+        if mend and found.damages:
+            from stages.cache_teacher.repair import Sources, repair
+
+            sources = Sources(root, _teachers(teacher or []), ego_masks, device or "auto", workers)
+            _report(console, found, mending=True)
+            with ProgressBar(console, "rigs") as progress:
+                changed = repair(cache, found, sources, progress, code_version=code_version())
+            for file in changed:
+                console.print(
+                    f"{file} is sound now, but not the same bytes as before: another version of a library, or another "
+                    "device?",
+                    markup=False,
+                    highlight=False,
+                    soft_wrap=True,
+                )
+            found = _verify(cache, threads, console)
+        if as_json:
+            typer.echo(found.model_dump_json(indent=2))
+        else:
+            _report(console, found)
+    if found.damages or found.incomplete:
+        raise typer.Exit(DAMAGED if found.damages else INCOMPLETE)
+
+
+def _verify(cache: str, threads: int, console: Console) -> Verification:
+    from cache_schema.storage import open_storage
+    from cache_schema.verify import Verification, planned_bytes, verify
+
+    storage = open_storage(cache)
+    with ProgressBar(console, "MB") as progress:
+        progress.begin("verify", max(1, round(planned_bytes(storage) / 1e6)))
+        done = shown = 0
+        for step in verify(storage, threads):
+            if isinstance(step, Verification):
+                return step
+            done += step
+            progress.advance(round(done / 1e6) - shown)
+            shown = round(done / 1e6)
+    raise AssertionError("verify ends with its result")
+
+
+def _report(console: Console, found: Verification, *, mending: bool = False) -> None:
+    from cache_schema.verify import describe
+
+    def say(line: str) -> None:
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+    for damage in found.damages[:SHOWN]:
+        say(f"damaged  {describe(damage)}")
+    if len(found.damages) > SHOWN:
+        say(f"damaged  and {len(found.damages) - SHOWN} more; all of them with --json")
+    for group in found.incomplete:
+        say(f"not complete yet  {group}")
+    for file in found.strays[:SHOWN]:
+        say(f"not part of the cache  {file}")
+    state = f"{len(found.damages)} damages" if found.damages else "sound"
+    say(f"{found.location}: {state}; {found.files} files, {found.bytes_read / 1e6:.1f} MB read")
+    if found.damages and not mending:
+        say(f"Mend it with: fsmde verify {found.location} --repair --root DIR [--teacher NAME=DIR] [--ego-masks DIR]")
+
+
+def _teachers(given: list[str]) -> dict[str, str]:
+    from cache_schema.errors import ConfigError
+
+    pairs = [entry.partition("=") for entry in given]
+    wrong = [name for name, equals, source in pairs if not (equals and source)]
+    if wrong:
+        raise ConfigError(f"--teacher {wrong[0]} is not of the form NAME=FOLDER; fsmde inspect shows the names")
+    return {name: source for name, _, source in pairs}

@@ -1,0 +1,194 @@
+"""Mending a cache from the raw data and the teacher: exactly what is damaged, with the settings in the manifest."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from cache_schema import Manifest, TeacherIdentity
+from cache_schema.errors import CacheCorruptError, ConfigError, TeacherError
+from cache_schema.groups import Group, frames_of, groups_of, targets_of
+from cache_schema.journal import FileRecord, Journal, ShardRecord
+from cache_schema.layout import ROOT
+from cache_schema.manifest import differing_fields
+from cache_schema.manifest_file import write_manifest
+from cache_schema.mender import CacheMender
+from cache_schema.metadata import group_documents
+from cache_schema.verify import Damage, Verification
+from stages.cache_teacher.config import CacheTeacherConfig, TeacherSettings
+from stages.cache_teacher.datasets.ego_masks import load_ego_masks
+from stages.cache_teacher.execute import identify, run_context, shard_tasks
+from stages.cache_teacher.plan import CachePlan, plan
+from stages.cache_teacher.workers import open_workers
+from stages.progress import Progress
+
+
+@dataclass(frozen=True)
+class Sources:
+    """Where to take again what is damaged; what is not needed may be left out."""
+
+    root: Path | None = None
+    """Folder of the raw data."""
+    teachers: Mapping[str, str] = field(default_factory=dict)
+    """Hub id or folder by the teacher's name in the cache; the manifest's id if not given."""
+    ego_masks: Path | None = None
+    device: str = "auto"
+    workers: int | None = None
+    scheduler: str | None = None
+
+
+def repair(location: str, found: Verification, sources: Sources, progress: Progress, *, code_version: str) -> list[str]:
+    """Mend what a verification found; returns the files that came out sound, but not the same bytes as before.
+
+    Raises ConfigError where a source is needed and not given, and the errors of stage 1. Shards that are being
+    mended are out of the journal, so that an interrupted repair is found and finished by the next.
+    """
+    with CacheMender(location) as mender:
+        groups = groups_of(mender.manifest)
+        wrong = {
+            group.path: [d for d in found.damages if (d.split, d.teacher) == (group.split, group.teacher)]
+            for group in groups
+        }
+        jobs = [job for split in mender.manifest.splits for job in _jobs(mender, split, wrong, sources)]
+        before = {key: file for group in groups for key, file in _files(mender, group).items()}
+        for group in groups:
+            _mend_whole_files(mender, group, wrong[group.path], sources)
+            mender.forget(group, _shards(wrong[group.path]))
+        if any(damage.file == ROOT for damage in found.damages):
+            write_manifest(mender.storage, mender.manifest)
+        for job in jobs:
+            _redo(mender, job, progress, code_version)
+        after = {key: file for group in groups for key, file in _files(mender, group).items()}
+    return [key for key, file in before.items() if after.get(key) != file]
+
+
+@dataclass(frozen=True)
+class _Job:
+    """Shards of a split to do again: frames, or a teacher's targets, or both in one pass over the raw data."""
+
+    split: str
+    teacher: str | None
+    planned: CachePlan
+
+
+def _jobs(mender: CacheMender, split: str, wrong: Mapping[str, Sequence[Damage]], sources: Sources) -> list[_Job]:
+    """What must be done again, planned: a source that is missing or does not fit is known before anything changes."""
+    teachers = [
+        name for name in mender.manifest.teachers if _shards(wrong[targets_of(mender.manifest, split, name).path])
+    ]
+    if not teachers and not _shards(wrong[frames_of(mender.manifest, split).path]):
+        return []
+    chosen: list[str | None] = [*teachers] or [None]
+    jobs = [_Job(split, teacher, plan(_config(mender, split, teacher, sources))) for teacher in chosen]
+    for job in jobs:
+        if job.teacher is not None:
+            _require_same_teacher(mender.manifest.teachers[job.teacher].identity, job.planned.config)
+    return jobs
+
+
+def _require_same_teacher(stored: TeacherIdentity, config: CacheTeacherConfig) -> None:
+    found = identify(config)
+    differences = differing_fields(stored, found, skip=("id", "revision"))  # its folder may have another name here
+    if differences:
+        raise TeacherError(f"teacher {config.teacher.id} is not the one of the cache: {'; '.join(differences)}")
+
+
+def _shards(damages: Sequence[Damage]) -> set[int]:
+    return {damage.shard for damage in damages if damage.shard is not None}
+
+
+def _files(mender: CacheMender, group: Group) -> dict[str, FileRecord]:
+    """What the journal knows about the files of a group."""
+    journal = Journal(mender.storage, group.path)
+    shards = [entry for entry in journal.entries().values() if isinstance(entry, ShardRecord)]
+    try:
+        whole = journal.group()
+    except CacheCorruptError:
+        whole = None
+    return {key: file for record in (*shards, *([whole] if whole else [])) for key, file in record.files.items()}
+
+
+def _mend_whole_files(mender: CacheMender, group: Group, wrong: Sequence[Damage], sources: Sources) -> None:
+    """Metadata, ego masks and their record, and journal records that speak of no shard."""
+    journal = Journal(mender.storage, group.path)
+    no_shard = [damage.file for damage in wrong if damage.shard is None]
+    keys = {journal.group_key, *group_documents(mender.manifest, group), *map(group.key, group.whole_arrays)}
+    for key in no_shard:
+        if key not in keys:
+            mender.storage.delete(key)
+    if keys.intersection(no_shard):
+        masks = _masks(mender.manifest, sources) if group.teacher is None and group.record.ego_masks else None
+        mender.restore_metadata(group, masks)
+
+
+def _masks(manifest: Manifest, sources: Sources) -> np.ndarray:
+    if sources.ego_masks is None:
+        raise ConfigError("the ego masks of the cache must be written again; pass their folder with --ego-masks")
+    size_hw = manifest.image.height, manifest.image.width
+    return load_ego_masks(sources.ego_masks, manifest.dataset.cameras, size_hw).masks
+
+
+def _redo(mender: CacheMender, job: _Job, progress: Progress, code_version: str) -> None:
+    """Do the shards again that the journal lacks."""
+    frames, targets, record = mender.writer(frames_of(mender.manifest, job.split)), None, None
+    if job.teacher is not None:
+        record = mender.manifest.teachers[job.teacher]
+        targets = mender.writer(targets_of(mender.manifest, job.split, job.teacher))
+    tasks = shard_tasks(job.planned.splits[0].samples, frames, targets)
+    progress.begin(f"repair {job.split}", sum(task.shard.rigs for task in tasks))
+    with open_workers(run_context(job.planned, record, mender.run, code_version), progress) as workers:
+        for _ in workers.run(tasks):
+            pass
+
+
+def _config(mender: CacheMender, split: str, teacher: str | None, sources: Sources) -> CacheTeacherConfig:
+    """The settings that stage 1 had, from the manifest; raises ConfigError where a source is missing."""
+    manifest = mender.manifest
+    record = manifest.splits[split]
+    if sources.root is None:
+        raise ConfigError(f"shards of split {split} must be done again; pass the raw data's folder with --root")
+    if record.ego_masks and sources.ego_masks is None:
+        raise ConfigError(f"split {split} was made with ego masks; pass their folder with --ego-masks")
+    return CacheTeacherConfig.model_validate(
+        {
+            "dataset": manifest.dataset.name,
+            "root": sources.root,
+            "cache": mender.storage.location,
+            "splits": (split,),
+            "image": manifest.image,
+            "ego_masks": sources.ego_masks if record.ego_masks else None,
+            "limit": record.rigs,
+            "shard_rigs": record.shard_rigs,
+            "lidar_points": record.lidar_points,
+            "device": sources.device,
+            "workers": sources.workers,
+            "scheduler": sources.scheduler,
+            **_teacher_settings(manifest, teacher, sources),
+        }
+    )
+
+
+def _teacher_settings(manifest: Manifest, name: str | None, sources: Sources) -> dict[str, object]:
+    if name is None:
+        return {"teacher": TeacherSettings(id="none-is-asked")}
+    identity, targets = manifest.teachers[name].identity, manifest.teachers[name].targets
+    if identity.revision is None and name not in sources.teachers:
+        raise ConfigError(
+            f"targets of teacher {name} must be made again; pass its folder with --teacher {name}=DIR "
+            f"(it was called {identity.id})"
+        )
+    given = sources.teachers.get(name, identity.id)
+    settings = TeacherSettings(
+        id=given,
+        name=name,
+        revision=None if name in sources.teachers else identity.revision,
+        kind=identity.kind,
+        flip=identity.flip,
+        scales=identity.scales,
+        precision=identity.precision,
+    )
+    stored = targets.model_dump(include={"bins", "quantiles", "encoding", "topk", "token_grid"})
+    return {"teacher": settings, "targets": stored | {"grid_divisor": manifest.image.height // targets.height}}

@@ -1,0 +1,189 @@
+"""`fsmde verify` and `fsmde inspect`: what a person and a script see, and that a repair restores the same bytes."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from cache_schema import Cache
+from cache_schema.errors import CacheCorruptError
+from tests.cache_schema.test_verify import flip, look
+from tests.dgp_world import write_dgp_world
+from tests.pipeline.conftest import Cli, one_line
+from tests.pipeline.test_bad_input import last_file
+from tests.pipeline.test_chain import file_contents
+
+SOUND, INCOMPLETE, DAMAGED = 0, 3, 4
+
+
+@pytest.fixture(scope="module")
+def masks(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("masks")
+    mask = np.full((96, 160), 255, np.uint8)
+    mask[70:] = 0
+    Image.fromarray(mask).save(folder / "CAMERA_05_mask.png")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def raw(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_dgp_world(tmp_path_factory.mktemp("raw") / "world", samples=3)
+
+
+@pytest.fixture(scope="module")
+def sound(raw: Path, masks: Path, cache_world: Cli, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two splits, ego masks, and two teachers of the same network under different names and settings."""
+    path = tmp_path_factory.mktemp("sound") / "zarr"
+    assert cache_world(raw, path, "--ego-masks", masks).exit_code == 0
+    second = ("--teacher-name", "second", "--encoding", "topk", "--no-flip", "--split", "train")
+    assert cache_world(raw, path, "--ego-masks", masks, *second).exit_code == 0
+    return path
+
+
+@pytest.fixture
+def cache(sound: Path, tmp_path: Path) -> Path:
+    return shutil.copytree(sound, tmp_path / "zarr")
+
+
+@pytest.fixture
+def sources(raw: Path, masks: Path, teacher: Path) -> tuple[str | Path, ...]:
+    teachers = ("--teacher", f"tiny={teacher}", "--teacher", f"second={teacher}")
+    return ("--root", raw, "--ego-masks", masks, *teachers, "--device", "cpu")
+
+
+def test_sound(sound: Path, cli: Cli) -> None:
+    result = cli("verify", sound)
+    assert result.exit_code == SOUND, result.output
+    assert "sound" in result.output
+
+
+def test_not_complete(cache: Path, cache_world: Cli, cli: Cli, raw: Path, masks: Path, tmp_path: Path) -> None:
+    interrupted = shutil.copytree(raw, tmp_path / "raw")
+    last_file(interrupted, "rgb/CAMERA_09/*.jpg").unlink()
+    third = ("--ego-masks", masks, "--teacher-name", "third", "--split", "train", "--no-flip")
+    assert "CAMERA_09" in one_line(cache_world(interrupted, cache, *third))
+    result = cli("verify", cache)
+    assert result.exit_code == INCOMPLETE, result.output
+    assert "not complete yet  train/teachers/third" in result.output
+
+
+def test_damage_and_repair(cache: Path, sound: Path, cli: Cli, sources: tuple[str | Path, ...]) -> None:
+    (cache / "train/frames/lidar_uv/c.1.0.0.0").unlink()
+    flip(cache / "val/frames/image/c.0.0.0", np.random.default_rng(0))
+    flip(cache / "train/teachers/second/bin_index/c.0.0.0.0.0", np.random.default_rng(0))
+    flip(cache / "train/frames/ego_mask/c.0.0.0", np.random.default_rng(0))
+    (cache / "train/teachers/tiny/zarr.json").unlink()
+    (cache / ".fsmde/journal/val/teachers/tiny/000001.json").write_text("{")
+    (cache / "zarr.json").write_text("{")
+    found = cli("verify", cache)
+    assert found.exit_code == DAMAGED, found.output
+    for named in (
+        "lidar_uv/c.1.0.0.0 rigs 2..3",
+        "val/frames/image",
+        "bin_index",
+        "ego_mask",
+        "000001.json",
+        "zarr.json",
+    ):
+        assert named in found.output
+    report = json.loads(cli("verify", cache, "--json").stdout)
+    assert len(report["damages"]) == 7
+    mended = cli("verify", cache, "--repair", *sources)
+    assert mended.exit_code == SOUND, mended.output
+    assert file_contents(cache) == file_contents(sound)
+
+
+def test_a_repair_that_lacks_a_source_changes_nothing(cache: Path, cli: Cli, sources: tuple[str | Path, ...]) -> None:
+    (cache / "train/teachers/tiny/bin_mean/c.0.0.0.0").unlink()
+    before = file_contents(cache)
+    assert "--root" in one_line(cli("verify", cache, "--repair"))
+    assert "--ego-masks" in one_line(cli("verify", cache, "--repair", *sources[:2]))
+    assert "--teacher tiny=DIR" in one_line(cli("verify", cache, "--repair", *sources[:4]))
+    assert file_contents(cache) == before
+
+
+def test_a_teacher_that_is_another_does_not_mend(
+    cache: Path, cli: Cli, sources: tuple[str | Path, ...], tmp_path: Path, teacher: Path
+) -> None:
+    (cache / "train/teachers/tiny/bin_mean/c.0.0.0.0").unlink()
+    other = shutil.copytree(teacher, tmp_path / "tiny")
+    settings = json.loads((other / "preprocessor_config.json").read_text())
+    (other / "preprocessor_config.json").write_text(json.dumps(settings | {"image_mean": [0.1, 0.2, 0.3]}))
+    before = file_contents(cache)
+    message = one_line(cli("verify", cache, "--repair", *sources[:4], "--teacher", f"tiny={other}", "--device", "cpu"))
+    assert "image_mean" in message
+    assert file_contents(cache) == before
+
+
+def flip_and_mend(cache: Path, sound: Path, cli: Cli, sources: tuple[str | Path, ...], flips: int) -> tuple[int, int]:
+    """Flip bits of array files one at a time, read and verify each; then all at once, and repair."""
+    files = sorted(file for file in cache.rglob("c.*") if file.is_file())
+    rng = np.random.default_rng(flips)
+    verified = read = 0
+    chosen = [files[i] for i in rng.integers(len(files), size=flips)]
+    for file in chosen:
+        clean = file.read_bytes()
+        flip(file, rng)
+        verified += any(damage.file == str(file.relative_to(cache)) for damage in look(cache).damages)
+        read += refused(cache, file)
+        file.write_bytes(clean)
+    for file in set(chosen):
+        flip(file, rng)
+    mended = cli("verify", cache, "--repair", *sources)
+    assert mended.exit_code == SOUND, mended.output
+    assert file_contents(cache) == file_contents(sound)
+    return verified, read
+
+
+def refused(cache: Path, file: Path) -> bool:
+    """Whether reading every rig of the file's split raises the error for damage."""
+    opened, (split, group, *_) = Cache(cache), file.relative_to(cache).parts
+    teachers = [file.relative_to(cache).parts[2]] if group == "teachers" else []
+    try:
+        for i in range(len(opened.split(split))):
+            if teachers:
+                opened.targets(split, teachers[0])[i]
+            else:
+                opened.split(split)[i]
+    except CacheCorruptError:
+        return True
+    return False
+
+
+def test_flipped_bits_are_found_refused_and_mended(
+    cache: Path, sound: Path, cli: Cli, sources: tuple[str | Path, ...]
+) -> None:
+    assert flip_and_mend(cache, sound, cli, sources, 40) == (40, 40)
+
+
+@pytest.mark.slow
+def test_500_flipped_bits_are_found_refused_and_mended(
+    cache: Path, sound: Path, cli: Cli, sources: tuple[str | Path, ...]
+) -> None:
+    verified, read = flip_and_mend(cache, sound, cli, sources, 500)
+    print(f"\n500 flipped bits: {verified} found by verify, {read} refused when read; repaired to the same bytes")
+    assert (verified, read) == (500, 500)
+
+
+def test_inspect(sound: Path, cli: Cli, tmp_path: Path) -> None:
+    result = cli("inspect", sound, "--sheet", tmp_path / "sheet.png")
+    assert result.exit_code == 0, result.output
+    for named in ("CAMERA_01", "second", "topk", "lidar_depth", "3 of 3 rigs", "000000 (3)"):
+        assert named in result.output
+    with Image.open(tmp_path / "sheet.png") as sheet:
+        assert sheet.width > 1000
+    summary = json.loads(cli("inspect", sound, "--json").stdout)
+    stored = {f"{g['split']}/{g['teacher']}": sum(a["bytes_stored"] for a in g["arrays"]) for g in summary["groups"]}
+    files = sum(file.stat().st_size for file in (sound / "train/frames").rglob("c.*") if "ego_mask" not in file.parts)
+    assert stored["train/None"] == files
+    assert summary["scenes"]["train"] == {"000000": 3}
+
+
+def test_what_is_no_cache(cli: Cli, tmp_path: Path) -> None:
+    assert "no cache at" in one_line(cli("verify", tmp_path / "nowhere"))
+    assert "no cache at" in one_line(cli("inspect", tmp_path / "nowhere"))
