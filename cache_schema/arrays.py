@@ -17,7 +17,8 @@ from cache_schema.manifest import LIDAR_CHUNK_POINTS, DatasetIdentity, ImageSpec
 IMAGE_CHUNK_BYTES = 65536
 """Bytes of each camera in one chunk: a reader fetches as many chunks as the largest file needs, not the padding."""
 
-Compression = Literal["zstd", "blosc"]
+Compression = Literal["zstd", "bitshuffle", "shuffle"]
+"""zstd alone, or after blosc has gathered equal bits, or equal bytes, of the values of a chunk."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,7 @@ class ArraySpec:
     unit: str
     description: str
     per_rig: bool = False
-    compression: Compression = "blosc"
+    compression: Compression = "bitshuffle"
     chunk_sizes: Mapping[str, int] = field(default_factory=dict)
 
     def shape(self, sizes: Mapping[str, int]) -> tuple[int, ...]:
@@ -109,13 +110,13 @@ TARGET_ARRAYS = {
         ArraySpec(
             "bin_mean", ("rig", "camera", "height", "width"), "uint16", 65535, "1",
             "mean of the target on the normalised disparity u, as a code: u = code / largest_code, "
-            "which is in the attributes", per_rig=True,
+            "which is in the attributes", per_rig=True, compression="shuffle",
         ),
         ArraySpec(
             "bin_spread", ("rig", "camera", "height", "width"), "uint8", 255, "1",
             "spread of the target on u, as a code: spread = spread_min · (spread_max / spread_min)^(code / 254), "
             "both limits in the attributes",
-            per_rig=True,
+            per_rig=True, compression="shuffle",
         ),
     ),
     "topk": (

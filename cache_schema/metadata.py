@@ -21,7 +21,8 @@ from cache_schema.soft_targets import mean_codes, spread_limits
 _COMPRESSORS: dict[str, tuple[Any, ...]] = {
     # JPEG files do not compress, but their zero padding does: zstd stores the one and squeezes the other.
     "zstd": (ZstdCodec(level=1), Crc32cCodec()),
-    "blosc": (BloscCodec(cname="zstd", clevel=5, shuffle="bitshuffle"), Crc32cCodec()),
+    "bitshuffle": (BloscCodec(cname="zstd", clevel=5, shuffle="bitshuffle"), Crc32cCodec()),
+    "shuffle": (BloscCodec(cname="zstd", clevel=5, shuffle="shuffle"), Crc32cCodec()),
 }
 
 Documents = dict[str, bytes]

@@ -24,7 +24,7 @@ from cache_schema.storage import Storage
 
 _ABSENT = 2**64 - 1
 _CRC_BYTES = 4
-_CODECS = {"zstd": Zstd(), "blosc": Blosc()}
+_CODECS = {"zstd": Zstd(), "bitshuffle": Blosc(), "shuffle": Blosc()}
 _KEPT_INDICES = 64
 
 Index = np.ndarray
@@ -39,7 +39,7 @@ class Layout:
     dtype: np.dtype[Any]
     shard: tuple[int, ...]
     chunk: tuple[int, ...]
-    compressor: str
+    compression: str
     sharded: bool
 
     @property
@@ -56,7 +56,7 @@ def layout_of(array: ArraySpec, shape: tuple[int, ...], shard_rigs: int) -> Layo
         dtype=np.dtype(array.dtype).newbyteorder("<"),
         shard=shard or chunk,
         chunk=chunk,
-        compressor=array.compression,
+        compression=array.compression,
         sharded=shard is not None,
     )
 
@@ -190,7 +190,7 @@ def _extent(index: Index, cell: tuple[int, ...]) -> tuple[int, int]:
 
 def _decode(stored: bytes, layout: Layout) -> np.ndarray:
     chunk = np.empty(layout.chunk, layout.dtype)
-    _CODECS[layout.compressor].decode(_checked(stored, "a chunk"), out=chunk)
+    _CODECS[layout.compression].decode(_checked(stored, "a chunk"), out=chunk)
     return chunk
 
 

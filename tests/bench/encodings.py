@@ -10,14 +10,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-import zarr
 from rich.table import Table
-from zarr.codecs import BloscCodec, Crc32cCodec
-from zarr.core.buffer import Buffer
-from zarr.storage import MemoryStore
 
 from cache_schema import RigFrames, TargetSpec
 from cache_schema.arrays import TARGET_ARRAYS
+from cache_schema.metadata import encode_shard
 from cache_schema.soft_targets import Moments, encode, expand, normal_bins
 from stages.cache_teacher.soft_targets import soft_target
 from stages.cache_teacher.teachers import load_teacher
@@ -62,23 +59,8 @@ def random_teacher_targets(rigs: Sequence[RigFrames], folder: Path) -> list[Mome
 def stored_bytes(targets: Sequence[Moments], spec: TargetSpec) -> int:
     """Bytes of the arrays in one shard, as the cache lays them out and compresses them; metadata left out."""
     encoded = [encode(target, spec) for target in targets]
-    names = [array.name for array in TARGET_ARRAYS[spec.encoding]]
-    return sum(_shard_bytes(np.stack([row[name] for row in encoded])) for name in names)
-
-
-def _shard_bytes(block: np.ndarray) -> int:
-    files: dict[str, Buffer] = {}
-    array = zarr.create_array(
-        MemoryStore(files),
-        shape=block.shape,
-        dtype=block.dtype,
-        chunks=(1, *block.shape[1:]),
-        shards=block.shape,
-        compressors=(BloscCodec(cname="zstd", clevel=5, shuffle="bitshuffle"), Crc32cCodec()),
-        filters=None,
-    )
-    array[...] = block
-    return sum(len(file) for key, file in files.items() if key != "zarr.json")
+    blocks = ((array, np.stack([row[array.name] for row in encoded])) for array in TARGET_ARRAYS[spec.encoding])
+    return sum(len(encode_shard(array, block, len(targets))) for array, block in blocks)
 
 
 def mean_kl(p: np.ndarray, q: np.ndarray) -> float:
