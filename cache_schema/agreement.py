@@ -8,7 +8,7 @@ from cache_schema.manifest import DatasetIdentity, ImageSpec, Manifest, Record, 
 from cache_schema.manifest_file import read_manifest
 from cache_schema.storage import Storage
 
-OTHER_CACHE = "use another --cache folder"
+OTHER_CACHE = "use another --cache folder, or replace it with --overwrite"
 
 
 def stored_manifest(storage: Storage, dataset: DatasetIdentity, image: ImageSpec) -> Manifest | None:

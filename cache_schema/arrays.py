@@ -14,8 +14,8 @@ from typing import Literal
 
 from cache_schema.manifest import LIDAR_CHUNK_POINTS, DatasetIdentity, ImageSpec, SplitRecord, TargetSpec
 
-IMAGE_CHUNK_BYTES = 65536
-"""Bytes of each camera in one chunk: a reader fetches as many chunks as the largest file needs, not the padding."""
+IMAGE_CHUNK_BYTES = 2**19
+"""Bytes in one chunk: a reader fetches as many chunks as the files of a rig need, not what is behind them."""
 
 Compression = Literal["zstd", "bitshuffle", "shuffle"]
 """zstd alone, or after blosc has gathered equal bits, or equal bytes, of the values of a chunk."""
@@ -46,20 +46,21 @@ class ArraySpec:
 
 FRAME_ARRAYS = (
     ArraySpec(
-        "image", ("rig", "camera", "byte"), "uint8", 0, "byte",
-        "JPEG file of each camera, zero-padded; its length is in image_length",
+        "image", ("rig", "byte"), "uint8", 0, "byte",
+        "JPEG files of the cameras, one after the other in ring order, then zeros; their lengths are in image_length",
         per_rig=True, compression="zstd", chunk_sizes={"byte": IMAGE_CHUNK_BYTES},
     ),
     ArraySpec("image_length", ("rig", "camera"), "uint32", 0, "byte", "length of the JPEG file"),
     ArraySpec(
-        "lidar_uv", ("rig", "camera", "point", "uv"), "uint16", 65535, "px",
-        "pixel (u right, v down) of each LiDAR point in the native image, one point per pixel, ordered by (v, u)",
+        "lidar_uv", ("rig", "point", "uv"), "uint16", 65535, "px",
+        "pixel (u right, v down) of each LiDAR point in the native image of its camera: the cameras' points one after "
+        "the other in ring order, one point per pixel, ordered by (v, u)",
         per_rig=True, chunk_sizes={"point": LIDAR_CHUNK_POINTS},
     ),
     ArraySpec(
-        "lidar_depth", ("rig", "camera", "point"), "float32", math.nan, "m",
-        "depth of each LiDAR point: z in the camera frame; NaN beyond lidar_count",
-        per_rig=True, chunk_sizes={"point": LIDAR_CHUNK_POINTS},
+        "lidar_depth", ("rig", "point"), "float32", math.nan, "m",
+        "depth of each LiDAR point: z in the frame of its camera; NaN beyond the last point",
+        per_rig=True, compression="shuffle", chunk_sizes={"point": LIDAR_CHUNK_POINTS},
     ),
     ArraySpec("lidar_count", ("rig", "camera"), "int32", -1, "1", "number of LiDAR points the camera sees"),
     ArraySpec(
@@ -155,7 +156,7 @@ def frame_sizes(dataset: DatasetIdentity, image: ImageSpec, split: SplitRecord) 
     """Axis sizes of `frames/`.
 
     The byte axis has room for three bytes per pixel: random noise takes 2.4 at quality 95 without chroma
-    subsampling, and padding costs next to nothing once compressed.
+    subsampling, and what is not used costs next to nothing once compressed.
     """
     return {
         "rig": split.rigs,
@@ -163,7 +164,7 @@ def frame_sizes(dataset: DatasetIdentity, image: ImageSpec, split: SplitRecord) 
         "camera": len(dataset.cameras),
         "point": split.lidar_points,
         "text": split.text_bytes,
-        "byte": -(-image.height * image.width * 3 // IMAGE_CHUNK_BYTES) * IMAGE_CHUNK_BYTES,
+        "byte": _whole_chunks(len(dataset.cameras) * image.height * image.width * 3, IMAGE_CHUNK_BYTES),
         "height": image.height,
         "width": image.width,
         "rgb": 3,
@@ -173,6 +174,10 @@ def frame_sizes(dataset: DatasetIdentity, image: ImageSpec, split: SplitRecord) 
         "row": 4,
         "column": 4,
     }
+
+
+def _whole_chunks(size: int, chunk: int) -> int:
+    return -(-size // chunk) * chunk
 
 
 def target_sizes(dataset: DatasetIdentity, targets: TargetSpec, split: SplitRecord) -> dict[str, int]:

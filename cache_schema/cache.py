@@ -9,6 +9,7 @@ from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -102,6 +103,7 @@ class FrameReader(Sequence[CachedRig]):
         self._arrays = _Arrays(storage, frames_of(manifest, split))
         self._manifest = manifest
         self.record = manifest.splits[split]
+        self._shared_masks: dict[tuple[int, ...], np.ndarray] = {}
 
     def __len__(self) -> int:
         return self.record.rigs
@@ -135,25 +137,32 @@ class FrameReader(Sequence[CachedRig]):
         spec = self._manifest.image
         if spec.encoding == "raw":
             return self._arrays.rig("image", i)
-        lengths = self._arrays.row("image_length", i)
-        files = self._arrays.rig("image", i, None, int(lengths.max()))
-        return np.stack(
-            [decode_jpeg(file[:length].tobytes(), spec) for file, length in zip(files, lengths, strict=True)]
-        )
+        ends = np.cumsum(self._arrays.row("image_length", i)).tolist()
+        files = self._arrays.rig("image", i, ends[-1]).data
+        images = np.empty((len(ends), spec.height, spec.width, 3), np.uint8)
+        for image, (start, end) in zip(images, pairwise([0, *ends]), strict=True):
+            image[...] = decode_jpeg(files[start:end], spec)
+        return images
 
     def lidar(self, i: int) -> tuple[LidarView, ...]:
         """The LiDAR points of a rig, per camera."""
-        counts = self._arrays.row("lidar_count", i)
-        fullest = int(counts.max())
-        uv = self._arrays.rig("lidar_uv", i, None, fullest)
-        depth = self._arrays.rig("lidar_depth", i, None, fullest)
-        return tuple(LidarView(uv[v, :n], depth[v, :n]) for v, n in enumerate(counts))
+        ends = np.cumsum(self._arrays.row("lidar_count", i)).tolist()
+        uv = self._arrays.rig("lidar_uv", i, ends[-1])
+        depth = self._arrays.rig("lidar_depth", i, ends[-1])
+        return tuple(LidarView(uv[start:end], depth[start:end]) for start, end in pairwise([0, *ends]))
 
     def ego_mask(self, i: int) -> Bool[np.ndarray, "V H W"]:
-        """False on the own car, per camera."""
+        """False on the own car, per camera; read only, since the rigs of a car share it."""
         indices = self._arrays.row("ego_mask_index", i)
-        everything = np.ones((self._manifest.image.height, self._manifest.image.width), bool)
-        return np.stack([self._ego_masks[m] if m >= 0 else everything for m in indices])
+        return self._ego_mask_of(tuple(indices.tolist()))
+
+    def _ego_mask_of(self, indices: tuple[int, ...]) -> Bool[np.ndarray, "V H W"]:
+        if indices not in self._shared_masks:
+            everything = np.ones((self._manifest.image.height, self._manifest.image.width), bool)
+            mask = np.stack([self._ego_masks[m] if m >= 0 else everything for m in indices])
+            mask.setflags(write=False)
+            self._shared_masks[indices] = mask
+        return self._shared_masks[indices]
 
     @cached_property
     def _ego_masks(self) -> Bool[np.ndarray, "mask H W"]:

@@ -78,24 +78,25 @@ def _fill_row(blocks: dict[str, np.ndarray], row: int, rig: RigFrames, image: Im
 
 
 def _fill_files(blocks: dict[str, np.ndarray], row: int, rig: RigFrames, image: ImageSpec) -> None:
+    end = 0
     for view, (pixels, original) in enumerate(zip(rig.images, rig.image_files, strict=True)):
         file = np.frombuffer(encode_jpeg(pixels, original, image), np.uint8)
-        blocks["image"][row, view, : len(file)] = file
+        start, end = end, end + len(file)
+        blocks["image"][row, start:end] = file
         blocks["image_length"][row, view] = len(file)
 
 
 def _fill_lidar(blocks: dict[str, np.ndarray], row: int, lidar: Sequence[LidarView]) -> None:
-    room = blocks["lidar_depth"].shape[-1]
-    for view, points in enumerate(lidar):
-        count = len(points.depth_m)
-        if count > room:
-            raise CacheError(
-                f"camera {view} sees {count} LiDAR points, the cache has room for {room}; "
-                f"start a new cache with --lidar-points {count}"
-            )
-        blocks["lidar_uv"][row, view, :count] = points.uv_px
-        blocks["lidar_depth"][row, view, :count] = points.depth_m
-        blocks["lidar_count"][row, view] = count
+    counts = [len(points.depth_m) for points in lidar]
+    room, total = blocks["lidar_depth"].shape[-1], sum(counts)
+    if total > room:
+        raise CacheError(
+            f"its cameras see {total} LiDAR points in all, the cache has room for {room}; "
+            f"start a new cache with --lidar-points {total}"
+        )
+    blocks["lidar_uv"][row, :total] = np.concatenate([points.uv_px for points in lidar])
+    blocks["lidar_depth"][row, :total] = np.concatenate([points.depth_m for points in lidar])
+    blocks["lidar_count"][row] = counts
 
 
 def _text(name: str, room: int) -> np.ndarray:

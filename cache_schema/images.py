@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from typing import TypeAlias
 
 import numpy as np
 from jaxtyping import UInt8
@@ -10,6 +11,8 @@ from PIL import Image, UnidentifiedImageError
 
 from cache_schema.errors import CacheCorruptError, CacheError
 from cache_schema.manifest import ImageSpec
+
+Buffer: TypeAlias = bytes | memoryview
 
 
 def resize(image: UInt8[np.ndarray, "H W 3"], spec: ImageSpec) -> UInt8[np.ndarray, "h w 3"]:
@@ -39,10 +42,11 @@ def encode_jpeg(image: UInt8[np.ndarray, "H W 3"], original: bytes, spec: ImageS
     return buffer.getvalue()
 
 
-def decode_jpeg(data: bytes, spec: ImageSpec) -> UInt8[np.ndarray, "H W 3"]:
+def decode_jpeg(data: Buffer, spec: ImageSpec) -> UInt8[np.ndarray, "H W 3"]:
     """RGB values of a stored JPEG file. Raises CacheCorruptError where it does not decode to the cache's size."""
     try:
-        image = np.asarray(Image.open(io.BytesIO(data)).convert("RGB"))
+        opened = Image.open(io.BytesIO(data))
+        image = np.asarray(opened if opened.mode == "RGB" else opened.convert("RGB"))
     except (OSError, UnidentifiedImageError, SyntaxError) as error:
         raise CacheCorruptError(f"a stored JPEG does not decode ({error})") from error
     if image.shape != (spec.height, spec.width, 3):

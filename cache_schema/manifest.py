@@ -16,8 +16,8 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, JsonValue, m
 
 SCHEMA_VERSION: Final = 1
 
-LIDAR_CHUNK_POINTS = 8192
-"""LiDAR points in one chunk: a reader fetches as many chunks as the fullest camera needs, not the whole axis."""
+LIDAR_CHUNK_POINTS = 16384
+"""LiDAR points in one chunk: a reader fetches as many chunks as the points of a rig need, not the whole axis."""
 
 Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=128)]
@@ -141,7 +141,7 @@ class SplitRecord(Record):
     shard_rigs: int = Field(ge=1)
     """Rigs in one shard, the same for every array of the split."""
     lidar_points: int = Field(ge=1, multiple_of=LIDAR_CHUNK_POINTS)
-    """Length of the point axis of `lidar_uv` and `lidar_depth`, whole chunks."""
+    """Length of the point axis of `lidar_uv` and `lidar_depth`: room for all cameras of a rig, whole chunks."""
     text_bytes: int = Field(ge=1)
     """Length of the text axis of `scene` and `sample`: the longest name in UTF-8."""
     ego_masks: int = Field(default=0, ge=0)

@@ -113,8 +113,16 @@ class ShardedArray:
         joined = np.empty([len(cell) * c for cell, c in zip(cells, chunk, strict=True)], self.layout.dtype)
         for position in product(*(range(len(cell)) for cell in cells)):
             block = tuple(slice(p * c, (p + 1) * c) for p, c in zip(position, chunk, strict=True))
-            joined[block] = self.chunk(shard, tuple(cell[p] for cell, p in zip(cells, position, strict=True)))
+            self._decode_into(joined[block], shard, tuple(cell[p] for cell, p in zip(cells, position, strict=True)))
         return joined
+
+    def _decode_into(self, place: np.ndarray, shard: int, cell: tuple[int, ...]) -> None:
+        """Decode a chunk where it belongs, without a copy where it lies there in one piece."""
+        if place.flags.c_contiguous:
+            offset, length = _extent(self._index(shard), cell)
+            _decode(self._storage.read_range(self.key(shard), offset, length), self.layout, place)
+        else:
+            place[...] = self.chunk(shard, cell)
 
     def _index(self, shard: int) -> Index:
         if shard not in self._indices:
@@ -188,8 +196,8 @@ def _extent(index: Index, cell: tuple[int, ...]) -> tuple[int, int]:
     return offset, length
 
 
-def _decode(stored: bytes, layout: Layout) -> np.ndarray:
-    chunk = np.empty(layout.chunk, layout.dtype)
+def _decode(stored: bytes, layout: Layout, place: np.ndarray | None = None) -> np.ndarray:
+    chunk = np.empty(layout.chunk, layout.dtype) if place is None else place
     _CODECS[layout.compression].decode(_checked(stored, "a chunk"), out=chunk)
     return chunk
 

@@ -7,7 +7,7 @@ A split or a teacher is marked complete, and only then readable, when the journa
 from __future__ import annotations
 
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,14 +19,16 @@ import numpy as np
 from cache_schema.agreement import OTHER_CACHE, refuse_difference, refuse_other_split, stored_manifest
 from cache_schema.arrays import EGO_MASK, ArraySpec
 from cache_schema.errors import CacheError, CacheIncompleteError, CacheMismatchError
-from cache_schema.groups import Group, Shard, frames_of, targets_of
+from cache_schema.groups import Group, Shard, frames_of, groups_of, targets_of
 from cache_schema.journal import FileRecord, Journal, ShardRecord
+from cache_schema.layout import journal_folder
 from cache_schema.manifest import DatasetIdentity, ImageSpec, Manifest, SplitRecord, TeacherRecord, ego_masks_digest
-from cache_schema.manifest_file import write_manifest
+from cache_schema.manifest_file import read_manifest, write_manifest
 from cache_schema.metadata import Documents, encode_shard, group_documents
 from cache_schema.shards import ShardBytes, layout_of
 from cache_schema.storage import Storage, open_storage
 
+OTHER_TEACHER = "use another --teacher-name, or replace it with --overwrite"
 Writer = TypeVar("Writer", bound="CacheWriter")
 
 
@@ -115,11 +117,20 @@ class CacheWriter:
     """The one run that may change a cache. Use as a context manager; it holds the cache's lock.
 
     Raises CacheLockedError where another process writes, CacheMismatchError where the place already holds
-    another dataset or image size.
+    something made with other settings; with `overwrite` that is erased instead.
     """
 
-    def __init__(self, path: str | Path, dataset: DatasetIdentity, image: ImageSpec, *, code_version: str) -> None:
+    def __init__(
+        self,
+        path: str | Path,
+        dataset: DatasetIdentity,
+        image: ImageSpec,
+        *,
+        code_version: str,
+        overwrite: bool = False,
+    ) -> None:
         self.storage = open_storage(path)
+        self._overwrite = overwrite
         self._wanted = Manifest(code_version=code_version, dataset=dataset, image=image)
         self.run = uuid.uuid4().hex
         """New for every run: workers write in its name."""
@@ -149,26 +160,24 @@ class CacheWriter:
         masks = np.zeros((0, image.height, image.width), np.uint8) if ego_masks is None else ego_masks
         record = record.model_copy(update={"ego_masks": len(masks), "ego_masks_sha256": ego_masks_digest(masks)})
         stored = self.manifest.splits.get(name)
-        if stored is None:
+        if stored is not None and self._differs(
+            lambda: refuse_other_split(self.storage.location, name, stored, record)
+        ):
+            self._erase_split(name)
+        if name not in self.manifest.splits:
             self._declare_split(name, record, masks)
-        else:
-            refuse_other_split(self.storage.location, name, stored, record)
         return self._writer(frames_of(self.manifest, name))
 
     def add_teacher(self, split: str, name: str, record: TeacherRecord) -> GroupWriter:
         """Declare a teacher for a split and make its arrays; the frames are not touched."""
         stored = self.manifest.teachers.get(name)
-        if stored is not None:
-            refuse_difference(
-                self.storage.location,
-                f"teacher {name}",
-                stored,
-                record,
-                remedy="use another --teacher-name or another --cache folder",
-            )
+        if stored is not None and self._differs(
+            lambda: refuse_difference(self.storage.location, f"teacher {name}", stored, record, remedy=OTHER_TEACHER)
+        ):
+            self._erase_teacher(name)
         manifest = self.manifest.model_copy(update={"teachers": {**self.manifest.teachers, name: record}})
         group = targets_of(manifest, split, name)
-        if stored is None or Journal(self.storage, group.path).group() is None:
+        if name not in self.manifest.teachers or Journal(self.storage, group.path).group() is None:
             self._make(manifest, group, group_documents(manifest, group))
         return self._writer(group)
 
@@ -184,7 +193,49 @@ class CacheWriter:
         self._update_split(split, teachers_complete=tuple(sorted(done)))
 
     def _open(self) -> Manifest:
-        return stored_manifest(self.storage, self._wanted.dataset, self._wanted.image) or self._wanted
+        try:
+            return stored_manifest(self.storage, self._wanted.dataset, self._wanted.image) or self._wanted
+        except CacheMismatchError:
+            if not self._overwrite:
+                raise
+        self._erase(groups_of(read_manifest(self.storage)), self._wanted)
+        return self._wanted
+
+    def _differs(self, refuse: Callable[[], None]) -> bool:
+        """Whether what is stored was made otherwise; raises CacheMismatchError unless it may be erased."""
+        try:
+            refuse()
+        except CacheMismatchError:
+            if not self._overwrite:
+                raise
+            return True
+        return False
+
+    def _erase_split(self, name: str) -> None:
+        splits = {split: record for split, record in self.manifest.splits.items() if split != name}
+        gone = [group for group in groups_of(self.manifest) if group.split == name]
+        self._erase(gone, self.manifest.model_copy(update={"splits": splits}))
+
+    def _erase_teacher(self, name: str) -> None:
+        splits = {
+            split: record.model_copy(update={"teachers_complete": tuple(set(record.teachers_complete) - {name})})
+            for split, record in self.manifest.splits.items()
+        }
+        teachers = {teacher: record for teacher, record in self.manifest.teachers.items() if teacher != name}
+        gone = [group for group in groups_of(self.manifest) if group.teacher == name]
+        self._erase(gone, self.manifest.model_copy(update={"splits": splits, "teachers": teachers}))
+
+    def _erase(self, groups: Iterable[Group], rest: Manifest) -> None:
+        """The manifest forgets them first, so that a half erased group is never read."""
+        self._save(rest)
+        for group in groups:
+            self._clear(group)
+
+    def _clear(self, group: Group) -> None:
+        with self.storage.part_of(self.run):
+            for folder in (journal_folder(group.path), group.path):
+                for key in self.storage.keys(folder):
+                    self.storage.delete(key)
 
     def _declare_split(self, name: str, record: SplitRecord, masks: np.ndarray) -> None:
         manifest = self.manifest.model_copy(update={"splits": {**self.manifest.splits, name: record}})
@@ -196,6 +247,8 @@ class CacheWriter:
 
     def _make(self, manifest: Manifest, group: Group, files: Documents) -> None:
         """Write what a group holds beside its shards, then its record, then the manifest that speaks of it."""
+        if group.path not in {known.path for known in groups_of(self.manifest)}:
+            self._clear(group)  # of what an interrupted run left that was erasing another of that name
         with self.storage.part_of(self.run):
             self.storage.write(files)
             Journal(self.storage, group.path).set_group(files)

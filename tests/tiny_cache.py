@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 
@@ -26,6 +27,8 @@ PAIRS = ((0, 1), (1, 2), (2, 3), (3, 0))
 NATIVE = (128, 192)
 TEXT_BYTES = 16
 EGO_MASK_INDEX = np.array([-1, 0, -1, -1], np.int16)
+
+Location = TypeVar("Location", str, Path)
 
 
 def dataset(name: str = "tiny") -> DatasetIdentity:
@@ -53,7 +56,7 @@ def split_record(rigs: int, shard_rigs: int = 4) -> SplitRecord:
         rigs=rigs,
         samples_sha256=samples_digest(samples),
         shard_rigs=shard_rigs,
-        lidar_points=8192,
+        lidar_points=16384,
         text_bytes=TEXT_BYTES,
     )
 
@@ -114,7 +117,7 @@ def ego_masks(image: ImageSpec) -> np.ndarray:
 
 
 def write_tiny_cache(
-    path: Path,
+    path: Location,
     *,
     rigs: int = 6,
     teacher: bool = True,
@@ -122,8 +125,11 @@ def write_tiny_cache(
     image_encoding: str = "jpeg",
     splits: tuple[str, ...] = ("train", "val"),
     **targets: object,
-) -> Path:
-    """Write a cache of `rigs` rigs per split, with a perfect teacher named `tiny` unless told otherwise."""
+) -> Location:
+    """Write a cache of `rigs` rigs per split, with a perfect teacher named `tiny` unless told otherwise.
+
+    `path` is a folder or a URL.
+    """
     image = ImageSpec.model_validate({"height": size_hw[0], "width": size_hw[1], "encoding": image_encoding})
     with CacheWriter(path, dataset(), image, code_version="test") as writer:
         for split in splits:

@@ -44,7 +44,7 @@ def command(
     ] = None,
     limit: Annotated[int | None, typer.Option(help="Only the first rigs of every split.")] = None,
     shard_rigs: Annotated[int | None, typer.Option(help="Rigs in one shard.  [default: 16]")] = None,
-    lidar_points: Annotated[int | None, typer.Option(help="Room for LiDAR points per camera.")] = None,
+    lidar_points: Annotated[int | None, typer.Option(help="Room for LiDAR points per rig, over all cameras.")] = None,
     workers: Annotated[
         int | None,
         typer.Option(help="Processes to share the work, one per GPU where there are any.  [default: none]"),
@@ -58,6 +58,9 @@ def command(
     ] = None,
     config_file: ConfigFile = None,
     assignments: Assignments = None,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Erase what the cache holds under the same name with other settings.")
+    ] = False,
     dry_run: DryRun = False,
 ) -> None:
     """Run the teacher once over every frame and write what it knew, with the frames, to the cache.
@@ -87,6 +90,7 @@ def command(
         "lidar_points": lidar_points,
         "workers": workers,
         "scheduler": scheduler,
+        "overwrite": overwrite or None,
         "device": device,
     }
     with one_line_errors():

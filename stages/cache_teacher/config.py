@@ -67,7 +67,9 @@ class CacheTeacherConfig(Settings):
     shard_rigs: int = Field(default=16, ge=1)
     """Rigs in one shard: what is written, checked, and lost by an interruption."""
     lidar_points: int | None = Field(default=None, ge=1)
-    """Room for LiDAR points per camera; judged from the size of the sweeps if not given."""
+    """Room for LiDAR points per rig, over all cameras; judged from the size of the sweeps if not given."""
+    overwrite: bool = False
+    """Erase what the cache holds under the same name where it was made with other settings."""
     device: str = "auto"
     workers: int | None = Field(default=None, ge=1)
     """Processes on this machine, one per GPU where there are GPUs; none: this process does the work itself."""

@@ -32,10 +32,12 @@ def execute(plan: CachePlan, progress: Progress, *, code_version: str) -> CacheR
     record = TeacherRecord(identity=identity, targets=target_spec(plan.config, identity))
     config, rigs, size = plan.config, 0, 0
     with (
-        CacheWriter(config.cache, plan.identity, config.image, code_version=code_version) as writer,
+        CacheWriter(
+            config.cache, plan.identity, config.image, code_version=code_version, overwrite=config.overwrite
+        ) as writer,
         open_workers(run_context(plan, record, writer.run, code_version), progress) as workers,
     ):
-        if plan.teacher_missing:
+        if plan.teacher_missing or config.overwrite:
             workers.load_teacher()
         for split in plan.splits:
             done = _cache_split(writer, plan, split, record, workers, progress)

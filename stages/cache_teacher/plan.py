@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from cache_schema import LIDAR_CHUNK_POINTS, DatasetIdentity, SplitRecord, samples_digest
+from cache_schema import LIDAR_CHUNK_POINTS, DatasetIdentity, ImageSpec, SplitRecord, samples_digest
 from cache_schema.agreement import refuse_other_split, stored_manifest
 from cache_schema.errors import DatasetError
 from cache_schema.journal import Journal
@@ -86,13 +86,8 @@ def plan(config: CacheTeacherConfig) -> CachePlan:
     masks = _ego_masks(config, dataset)
     splits = tuple(_plan_split(config, dataset, name, teacher_name, masks) for name in names)
     identity = _identity(dataset, splits[0])
-    stored = stored_manifest(open_storage(config.cache), identity, config.image)
-    for split in splits:
-        if stored is not None and split.name in stored.splits:
-            known = stored.splits[split.name]
-            masks_of = {"ego_masks": known.ego_masks, "ego_masks_sha256": known.ego_masks_sha256}
-            asked = split.record.model_copy(update=masks_of)
-            refuse_other_split(config.cache, split.name, known, asked)  # the writer compares the masks
+    if not config.overwrite:
+        _refuse_other(config.cache, identity, config.image, splits)
     return CachePlan(
         config=config,
         dataset=dataset,
@@ -101,6 +96,16 @@ def plan(config: CacheTeacherConfig) -> CachePlan:
         teacher_name=teacher_name,
         splits=splits,
     )
+
+
+def _refuse_other(cache: str, identity: DatasetIdentity, image: ImageSpec, splits: Sequence[SplitPlan]) -> None:
+    """Raise CacheMismatchError where the cache holds something else; ego masks and teacher the writer compares."""
+    stored = stored_manifest(open_storage(cache), identity, image)
+    for split in splits:
+        known = None if stored is None else stored.splits.get(split.name)
+        if known is not None:
+            masks_of = {"ego_masks": known.ego_masks, "ego_masks_sha256": known.ego_masks_sha256}
+            refuse_other_split(cache, split.name, known, split.record.model_copy(update=masks_of))
 
 
 def slug(teacher_id: str) -> str:
@@ -139,7 +144,7 @@ def _split_record(
     samples: Sequence[SampleRef],
     masks: EgoMasks | None,
 ) -> SplitRecord:
-    points = config.lidar_points or dataset.lidar_capacity(name)
+    points = config.lidar_points or dataset.lidar_capacity(name) * len(dataset.cameras)
     names = [text for sample in samples for text in (sample.scene, sample.sample)]
     return SplitRecord(
         rigs=len(samples),

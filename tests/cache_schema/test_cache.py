@@ -79,9 +79,9 @@ def test_any_zarr_client_understands_it(cache_path: Path) -> None:
         warnings.simplefilter("error")
         root = zarr.open_group(str(cache_path), mode="r")
         depth = root["train/frames/lidar_depth"]
-        assert depth.metadata.dimension_names == ("rig", "camera", "point")
+        assert depth.metadata.dimension_names == ("rig", "point")
         assert depth.attrs["unit"] == "m"
-        assert "z in the camera frame" in depth.attrs["description"]
+        assert "z in the frame of its camera" in depth.attrs["description"]
         assert {name for name, _ in root.members()} == {"train", "val"}
     assert root.attrs["fsmde"]["dataset"]["cameras"] == list(CAMERAS)
     for metadata in cache_path.rglob("zarr.json"):

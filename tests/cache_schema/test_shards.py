@@ -43,8 +43,8 @@ def test_every_array_reads_as_zarr_reads_it(cache: Cache) -> None:
                 found = reader.rows(shard.start, shard.stop)
                 np.testing.assert_array_equal(found, expected[shard.start : shard.stop], strict=True)
             if array.per_rig and len(array.axes) > 2:
-                cropped = reader.rows(4, 6, (2, 3))
-                np.testing.assert_array_equal(cropped, expected[4:6, :2, :3], strict=True)
+                cropped = reader.rows(4, 6, (2, 1))
+                np.testing.assert_array_equal(cropped, expected[4:6, :2, :1], strict=True)
 
 
 def test_a_shard_is_the_file_that_zarr_writes(cache: Cache, tmp_path: Path) -> None:
@@ -71,16 +71,16 @@ def test_an_absent_chunk_is_an_error(cache: Cache) -> None:
     block = np.zeros((2, *array.shape(group.sizes)[1:]), np.float32)
     shard = ShardBytes(encode_shard(array, block, 4), layout_of(array, block.shape, 4))
     assert shard.damaged_cells(2) == []
-    assert shard.damaged_cells(4) == [(2, 0, 0), (3, 0, 0)]
+    assert shard.damaged_cells(4) == [(2, 0), (3, 0)]
     with pytest.raises(ValueError, match="absent"):
-        shard.chunk((2, 0, 0))
+        shard.chunk((2, 0))
 
 
 def test_damage_names_file_and_rigs_and_remedy(tmp_path: Path) -> None:
     path = write_tiny_cache(tmp_path / "zarr", splits=("train",))
-    file = path / "train/frames/lidar_depth/c.1.0.0"
+    file = path / "train/frames/lidar_depth/c.1.0"
     file.write_bytes(file.read_bytes()[:-30])
-    with pytest.raises(CacheCorruptError, match=r"lidar_depth/c\.1\.0\.0, rigs 5\.\.6, .*checksum.*fsmde verify"):
+    with pytest.raises(CacheCorruptError, match=r"lidar_depth/c\.1\.0, rigs 5\.\.6, .*checksum.*fsmde verify"):
         Cache(path).split("train")[5]
 
 

@@ -79,22 +79,22 @@ def test_damage_is_named_by_split_array_and_rigs(cache: Path) -> None:
 
 
 def damaged_index(cache: Path) -> str:
-    file = cache / "train/frames/lidar_uv/c.1.0.0.0"
+    file = cache / "train/frames/lidar_uv/c.1.0.0"
     data = bytearray(file.read_bytes())
     data[-8] ^= 1
     file.write_bytes(data)
-    return "train/frames/lidar_uv/c.1.0.0.0"
+    return "train/frames/lidar_uv/c.1.0.0"
 
 
 def lost_shard(cache: Path) -> str:
-    (cache / "train/frames/image/c.1.0.0").unlink()
-    return "train/frames/image/c.1.0.0"
+    (cache / "train/frames/image/c.1.0").unlink()
+    return "train/frames/image/c.1.0"
 
 
 def cut_shard(cache: Path) -> str:
-    file = cache / "train/frames/image/c.1.0.0"
+    file = cache / "train/frames/image/c.1.0"
     file.write_bytes(file.read_bytes()[:-1])
-    return "train/frames/image/c.1.0.0"
+    return "train/frames/image/c.1.0"
 
 
 def lost_metadata(cache: Path) -> str:

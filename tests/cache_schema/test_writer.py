@@ -147,5 +147,7 @@ def test_too_many_lidar_points_are_refused_with_the_remedy() -> None:
     rig = rig_frames(0, IMAGE)
     blocks = empty_frames(1, dataset(), IMAGE, split_record(1))
     blocks["lidar_depth"] = blocks["lidar_depth"][..., :100]
-    with pytest.raises(CacheError, match=r"scene_00 sample 000000: camera 0 sees 600 .* --lidar-points 600"):
+    with pytest.raises(
+        CacheError, match=r"scene_00 sample 000000: .* 2400 LiDAR points .* room for 100; .* --lidar-points 2400"
+    ):
         put_rig(blocks, 0, rig, EGO_MASK_INDEX, IMAGE)

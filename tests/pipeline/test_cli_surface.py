@@ -14,13 +14,17 @@ SURFACE = {
         "--dataset", "--root", "--teacher", "--cache", "--split", "--teacher-name", "--teacher-kind", "--revision",
         "--flip", "--encoding", "--height", "--width", "--image-encoding", "--jpeg-quality", "--ego-masks",
         "--on-missing", "--limit", "--shard-rigs", "--lidar-points", "--device", "--precision", "--config", "--set",
-        "--dry-run", "--workers", "--scheduler",
+        "--dry-run", "--workers", "--scheduler", "--overwrite",
     },
     "train": {
         "--run", "--cache", "--teacher", "--split", "--epochs", "--steps", "--batch-rigs", "--lr", "--seed",
         "--workers", "--encoder-weights", "--device", "--config", "--set", "--dry-run",
     },
     "evaluate": {"--cache", "--run", "--split", "--protocol", "--teacher", "--device", "--config", "--set"},
+    "inspect": {"--json", "--sheet", "--split", "--rig", "--teacher"},
+    "verify": {
+        "--threads", "--json", "--repair", "--root", "--teacher", "--ego-masks", "--workers", "--device",
+    },
     "reproduce": {
         "--root", "--teacher", "--dataset", "--out", "--split", "--steps", "--device", "--config", "--set",
     },

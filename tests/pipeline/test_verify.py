@@ -73,8 +73,8 @@ def test_not_complete(cache: Path, cache_world: Cli, cli: Cli, raw: Path, masks:
 
 
 def test_damage_and_repair(cache: Path, sound: Path, cli: Cli, sources: tuple[str | Path, ...]) -> None:
-    (cache / "train/frames/lidar_uv/c.1.0.0.0").unlink()
-    flip(cache / "val/frames/image/c.0.0.0", np.random.default_rng(0))
+    (cache / "train/frames/lidar_uv/c.1.0.0").unlink()
+    flip(cache / "val/frames/image/c.0.0", np.random.default_rng(0))
     flip(cache / "train/teachers/second/bin_index/c.0.0.0.0.0", np.random.default_rng(0))
     flip(cache / "train/frames/ego_mask/c.0.0.0", np.random.default_rng(0))
     (cache / "train/teachers/tiny/zarr.json").unlink()
@@ -83,7 +83,7 @@ def test_damage_and_repair(cache: Path, sound: Path, cli: Cli, sources: tuple[st
     found = cli("verify", cache)
     assert found.exit_code == DAMAGED, found.output
     for named in (
-        "lidar_uv/c.1.0.0.0 rigs 2..3",
+        "lidar_uv/c.1.0.0 rigs 2..3",
         "val/frames/image",
         "bin_index",
         "ego_mask",
