@@ -14,7 +14,7 @@ CONFIG ?=
 OUT ?= runs/reproduce
 
 .DEFAULT_GOAL := help
-.PHONY: help setup test lint format reproduce bench clean
+.PHONY: help setup test lint format reproduce rivals bench clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -43,10 +43,19 @@ reproduce: $(READY)  ## cache, train every variant, evaluate, compare: ROOT= TEA
 	@$(BIN)/fsmde reproduce --dataset '$(DATASET)' --root '$(ROOT)' --teacher '$(TEACHER)' --out '$(OUT)' \
 	  $(if $(STEPS),--steps '$(STEPS)') $(if $(CONFIG),--config '$(CONFIG)')
 
-bench: $(READY)  ## measure what the documents claim; needs FSMDE_REAL_DATA
+RIVALS := .rivals/.ready
+
+rivals: $(RIVALS)  ## install what `make bench` compares reading with, into .rivals
+
+$(RIVALS): tests/bench/rivals.txt $(READY)
+	rm -rf .rivals
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --target .rivals -r tests/bench/rivals.txt
+	touch $@
+
+bench: $(READY) $(RIVALS)  ## measure what the documents claim; needs FSMDE_REAL_DATA
 	$(BIN)/python -m pytest -m slow -s tests
 	$(BIN)/python -m tests.bench
 
 clean:  ## remove the environment and what tools left; never a cache or a run
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis build *.egg-info
+	rm -rf $(VENV) .rivals .pytest_cache .mypy_cache .ruff_cache .hypothesis build *.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

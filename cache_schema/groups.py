@@ -47,7 +47,7 @@ class Group:
     sizes: Mapping[str, int]
     """Of the arrays' axes."""
     config_sha256: str
-    """What the shards depend on: the records of split, dataset and images, or of split, dataset and teacher."""
+    """What shards made now depend on: the records of split, dataset and images, or of split, dataset and teacher."""
     complete: bool
 
     @property

@@ -35,6 +35,8 @@ class FileRecord(Record):
 class GroupRecord(Record):
     """The files of a group that are in no shard, by their key in the cache."""
 
+    config_sha256: Digest
+    """What the group was made with. Computed once, when it is made: a later fsmde may know more settings."""
     files: dict[str, FileRecord]
 
     @property
@@ -49,7 +51,6 @@ class ShardRecord(GroupRecord):
     shard: int
     start: int
     stop: int
-    config_sha256: Digest
 
 
 class Journal:
@@ -92,9 +93,10 @@ class Journal:
         except ValidationError as error:
             raise self._damaged(key, error) from error
 
-    def set_group(self, files: Mapping[str, bytes]) -> None:
+    def set_group(self, files: Mapping[str, bytes], config_sha256: str) -> None:
         """Write the record of the files that are in no shard."""
-        record = GroupRecord(files={key: FileRecord.of(data) for key, data in sorted(files.items())})
+        known = {key: FileRecord.of(data) for key, data in sorted(files.items())}
+        record = GroupRecord(config_sha256=config_sha256, files=known)
         self._storage.write({self.group_key: _text(record)})
 
     @property

@@ -7,6 +7,7 @@ written by a later version is never half understood.
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Iterable, Sequence
 from enum import StrEnum
 from typing import Annotated, Final, Literal
@@ -14,9 +15,11 @@ from typing import Annotated, Final, Literal
 import numpy as np
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, JsonValue, model_validator
 
+from cache_schema.layout import MANIFEST_DIGEST_KEY, MANIFEST_KEY
+
 SCHEMA_VERSION: Final = 1
 
-LIDAR_CHUNK_POINTS = 16384
+LIDAR_CHUNK_POINTS = 2**15
 """LiDAR points in one chunk: a reader fetches as many chunks as the points of a rig need, not the whole axis."""
 
 Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
@@ -176,6 +179,17 @@ def record_digest(*records: Record) -> str:
     for record in records:
         digest.update(record.model_dump_json().encode() + b"\n")
     return digest.hexdigest()
+
+
+def manifest_attributes(manifest: Manifest) -> dict[str, JsonValue]:
+    """The manifest and its digest, as they are stored."""
+    stored = manifest.model_dump(mode="json")
+    return {MANIFEST_KEY: stored, MANIFEST_DIGEST_KEY: stored_digest(stored)}
+
+
+def stored_digest(stored: JsonValue) -> str:
+    """SHA-256 of a stored manifest: of what is stored, not of what a later version of the model makes of it."""
+    return hashlib.sha256(json.dumps(stored, sort_keys=True).encode()).hexdigest()
 
 
 def differing_fields(stored: BaseModel, asked: BaseModel, skip: Sequence[str] = ()) -> list[str]:

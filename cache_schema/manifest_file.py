@@ -8,21 +8,15 @@ from pydantic import ValidationError
 
 from cache_schema.errors import CacheCorruptError, CacheMismatchError, CacheMissingError
 from cache_schema.layout import MANIFEST_COPY, MANIFEST_DIGEST_KEY, MANIFEST_KEY, ROOT
-from cache_schema.manifest import SCHEMA_VERSION, Manifest, record_digest
+from cache_schema.manifest import SCHEMA_VERSION, Manifest, manifest_attributes, stored_digest
 from cache_schema.metadata import root_document
 from cache_schema.storage import Storage
 
 
 def write_manifest(storage: Storage, manifest: Manifest) -> None:
     """Store the manifest durably; a new cache comes into being with the root's one write."""
-    storage.write({MANIFEST_COPY: copy_document(manifest)})
+    storage.write({MANIFEST_COPY: json.dumps(manifest_attributes(manifest)).encode() + b"\n"})
     storage.write({ROOT: root_document(manifest)})
-
-
-def copy_document(manifest: Manifest) -> bytes:
-    """The manifest and its digest, as the copy holds them."""
-    stored = {MANIFEST_KEY: manifest.model_dump(mode="json"), MANIFEST_DIGEST_KEY: record_digest(manifest)}
-    return json.dumps(stored).encode() + b"\n"
 
 
 def read_manifest(storage: Storage) -> Manifest:
@@ -68,7 +62,7 @@ def _parse(storage: Storage, key: str, attributes: object) -> Manifest:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
         raise _damaged(storage, key, f"at {where}: {first['msg']}") from error
-    if record_digest(manifest) != attributes.get(MANIFEST_DIGEST_KEY):
+    if stored_digest(stored) != attributes.get(MANIFEST_DIGEST_KEY):
         raise _damaged(storage, key, "it does not match its digest")
     return manifest
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from cache_schema.arrays import EGO_MASK
 from cache_schema.groups import Group
-from cache_schema.journal import Journal
+from cache_schema.journal import Journal, ShardRecord
 from cache_schema.manifest import Manifest
 from cache_schema.manifest_file import write_manifest
 from cache_schema.metadata import encode_shard, group_documents
@@ -30,9 +30,11 @@ class CacheMender(CacheWriter):
         files = group_documents(self.manifest, group)
         if group.teacher is None and ego_masks is not None and len(ego_masks):
             files[group.key(EGO_MASK)] = encode_shard(EGO_MASK, ego_masks, group.record.shard_rigs)
+        journal = Journal(self.storage, group.path)
+        made_with = {entry.config_sha256 for entry in journal.entries().values() if isinstance(entry, ShardRecord)}
         with self.storage.part_of(self.run):
             self.storage.write(files)
-            Journal(self.storage, group.path).set_group(files)
+            journal.set_group(files, next(iter(made_with), group.config_sha256))
 
     def forget(self, group: Group, shards: Iterable[int]) -> None:
         """Take shards out of the journal, so that they are done again."""

@@ -14,8 +14,8 @@ from zarr.storage import MemoryStore
 
 from cache_schema.arrays import ArraySpec, chunk_shapes
 from cache_schema.groups import Group, chunk_key, groups_of
-from cache_schema.layout import MANIFEST_DIGEST_KEY, MANIFEST_KEY, ROOT
-from cache_schema.manifest import Manifest, TargetSpec, record_digest
+from cache_schema.layout import ROOT
+from cache_schema.manifest import Manifest, TargetSpec, manifest_attributes
 from cache_schema.soft_targets import mean_codes, spread_limits
 
 _COMPRESSORS: dict[str, tuple[Any, ...]] = {
@@ -43,8 +43,7 @@ def root_document(manifest: Manifest) -> bytes:
     """
     objects: dict[str, Buffer] = {}
     store = MemoryStore(objects)
-    attributes = {MANIFEST_KEY: manifest.model_dump(mode="json"), MANIFEST_DIGEST_KEY: record_digest(manifest)}
-    zarr.create_group(store, attributes=attributes)
+    zarr.create_group(store, attributes=dict(manifest_attributes(manifest)))
     for group in groups_of(manifest):
         if group.complete:
             _add_group(objects, manifest, group)

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import math
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import product
+from itertools import product, zip_longest
 from typing import Any
 
 import google_crc32c
@@ -77,17 +77,12 @@ class ShardedArray:
         Raises CacheCorruptError, naming the file and the rigs.
         """
         layout = self.layout
-        shard = start // layout.shard[0]
-        first = shard * layout.shard[0]
-        ranges = [(start - first, stop - first)]
-        bounds = (*limits, *[None] * (len(layout.shape) - 1 - len(limits)))
-        ranges += [(0, size if end is None else end) for size, end in zip(layout.shape[1:], bounds, strict=True)]
+        shard, first = divmod(start, layout.shard[0])
+        ends = [size if end is None else end for size, end in zip_longest(layout.shape[1:], limits)]
+        ranges = [(first, first + stop - start), *((0, end) for end in ends)]
         cells = [range(low // c, -(-high // c)) for (low, high), c in zip(ranges, layout.chunk, strict=True)]
         try:
-            if all(len(cell) == 1 for cell in cells):
-                found = self.chunk(shard, tuple(cell.start for cell in cells))
-            else:
-                found = self._joined(shard, cells)
+            found = self._cells(shard, cells)
         except (FileNotFoundError, ValueError, RuntimeError) as error:
             reason = "it is lost" if isinstance(error, FileNotFoundError) else str(error)
             raise CacheCorruptError(
@@ -97,32 +92,26 @@ class ShardedArray:
         offsets = [cell.start * c for cell, c in zip(cells, layout.chunk, strict=True)]
         return found[tuple(slice(low - o, high - o) for (low, high), o in zip(ranges, offsets, strict=True))]
 
-    def chunk(self, shard: int, cell: tuple[int, ...]) -> np.ndarray:
-        """One chunk, whole. Raises ValueError, RuntimeError or FileNotFoundError where it is damaged or lost."""
-        if not self.layout.sharded:
-            return _decode(self._storage.read(self.key(shard)), self.layout)
-        offset, length = _extent(self._index(shard), cell)
-        return _decode(self._storage.read_range(self.key(shard), offset, length), self.layout)
-
     def key(self, shard: int) -> str:
         """Key of a shard's file in the storage."""
         return self._group.key(self._array, shard)
 
-    def _joined(self, shard: int, cells: list[range]) -> np.ndarray:
-        chunk = self.layout.chunk
-        joined = np.empty([len(cell) * c for cell, c in zip(cells, chunk, strict=True)], self.layout.dtype)
-        for position in product(*(range(len(cell)) for cell in cells)):
-            block = tuple(slice(p * c, (p + 1) * c) for p, c in zip(position, chunk, strict=True))
-            self._decode_into(joined[block], shard, tuple(cell[p] for cell, p in zip(cells, position, strict=True)))
-        return joined
-
-    def _decode_into(self, place: np.ndarray, shard: int, cell: tuple[int, ...]) -> None:
-        """Decode a chunk where it belongs, without a copy where it lies there in one piece."""
-        if place.flags.c_contiguous:
-            offset, length = _extent(self._index(shard), cell)
-            _decode(self._storage.read_range(self.key(shard), offset, length), self.layout, place)
-        else:
-            place[...] = self.chunk(shard, cell)
+    def _cells(self, shard: int, cells: Sequence[range]) -> np.ndarray:
+        """A box of whole chunks. Raises ValueError, RuntimeError or FileNotFoundError where one is damaged or lost."""
+        layout, key = self.layout, self.key(shard)
+        box = np.empty([len(cell) * c for cell, c in zip(cells, layout.chunk, strict=True)], layout.dtype)
+        if not layout.sharded:
+            _decode(self._storage.read(key), layout, box)
+            return box
+        index = self._index(shard)
+        stored = self._storage.read_ranges(key, [_extent(index, cell) for cell in product(*cells)])
+        for data, position in zip(stored, product(*(range(len(cell)) for cell in cells)), strict=True):
+            place = box[tuple(slice(p * c, (p + 1) * c) for p, c in zip(position, layout.chunk, strict=True))]
+            if place.flags.c_contiguous:
+                _decode(data, layout, place)
+            else:
+                place[...] = _decode(data, layout)
+        return box
 
     def _index(self, shard: int) -> Index:
         if shard not in self._indices:

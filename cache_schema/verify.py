@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from cache_schema.arrays import ArraySpec
 from cache_schema.errors import CacheCorruptError, CacheError
 from cache_schema.groups import Group, Shard, groups_of
-from cache_schema.journal import FileRecord, Journal, ShardRecord
+from cache_schema.journal import FileRecord, GroupRecord, Journal, ShardRecord
 from cache_schema.layout import MANIFEST_COPY, ROOT, STATE_FOLDER
 from cache_schema.manifest import Manifest, Record
 from cache_schema.manifest_file import read_copy, read_manifest
@@ -123,12 +123,20 @@ def sound_manifest(storage: Storage) -> tuple[Manifest, list[Damage]]:
 def _expected(storage: Storage, group: Group) -> tuple[list[_Check], list[Damage]]:
     """The files of a group to look at, and what is wrong with its journal."""
     journal = Journal(storage, group.path)
-    checks, damages = _whole_files(journal, group)
+    try:
+        whole = journal.group()
+    except CacheCorruptError as error:
+        whole, damages = None, [_damage(journal.group_key, str(error), group)]
+    else:
+        lost = whole is None and group.complete
+        damages = [_damage(journal.group_key, "the record is lost", group)] if lost else []
+    arrays = {group.key(array): array for array in group.whole_arrays}
+    checks = [_Check(key, known, group, arrays.get(key)) for key, known in (whole.files if whole else {}).items()]
     entries = journal.entries()
     for shard in group.shards:
         key = journal.key(shard.index)
         entry = entries.pop(key, None)
-        wrong = _contradiction(group, shard, entry)
+        wrong = _contradiction(group, shard, entry, whole)
         if wrong and (entry is not None or group.complete):
             damages.append(_damage(key, wrong, group, shard=shard, rigs=(shard.start, shard.stop)))
         elif isinstance(entry, ShardRecord):
@@ -138,27 +146,19 @@ def _expected(storage: Storage, group: Group) -> tuple[list[_Check], list[Damage
     return checks, damages
 
 
-def _whole_files(journal: Journal, group: Group) -> tuple[list[_Check], list[Damage]]:
-    try:
-        record = journal.group()
-    except CacheCorruptError as error:
-        return [], [_damage(journal.group_key, str(error), group)]
-    if record is None:
-        lost = [_damage(journal.group_key, "the record is lost", group)] if group.complete else []
-        return [], lost
-    arrays = {group.key(array): array for array in group.whole_arrays}
-    return [_Check(key, known, group, arrays.get(key)) for key, known in record.files.items()], []
-
-
-def _contradiction(group: Group, shard: Shard, entry: ShardRecord | CacheCorruptError | None) -> str:
+def _contradiction(
+    group: Group, shard: Shard, entry: ShardRecord | CacheCorruptError | None, whole: GroupRecord | None
+) -> str:
     """What is wrong with a shard's record; nothing where all is well."""
     if entry is None:
         return "the journal has no record of the shard"
     if isinstance(entry, CacheCorruptError):
         return str(entry)
-    expected = (shard.start, shard.stop, group.config_sha256, {group.key(a, shard.index) for a in group.arrays})
-    if (entry.start, entry.stop, entry.config_sha256, set(entry.files)) != expected:
+    expected = (shard.start, shard.stop, {group.key(array, shard.index) for array in group.arrays})
+    if (entry.start, entry.stop, set(entry.files)) != expected:
         return "the journal's record contradicts the manifest"
+    if whole is not None and entry.config_sha256 != whole.config_sha256:
+        return "the shard was made with other settings than its group"
     return ""
 
 

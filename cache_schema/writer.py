@@ -48,9 +48,9 @@ class GroupWriter:
 
         Raises CacheMismatchError on one made by another configuration.
         """
-        done = self._journal.shards()
+        done, config_sha256 = self._journal.shards(), self._config_sha256()
         for record in done.values():
-            if record.config_sha256 != self.group.config_sha256:
+            if record.config_sha256 != config_sha256:
                 shard_file = f"shard {record.shard} of {self.storage.path(self.group.path)}"
                 raise CacheMismatchError(f"{shard_file} was made with other settings; {OTHER_CACHE}")
         expected = {key: file.size for record in done.values() for key, file in record.files.items()}
@@ -82,11 +82,15 @@ class GroupWriter:
                 shard=shard.index,
                 start=shard.start,
                 stop=shard.stop,
-                config_sha256=self.group.config_sha256,
+                config_sha256=self._config_sha256(),
                 files={key: FileRecord.of(data) for key, data in files.items()},
             )
             self._journal.append(record)
         return record
+
+    def _config_sha256(self) -> str:
+        record = self._journal.group()
+        return self.group.config_sha256 if record is None else record.config_sha256
 
     @property
     def _journal(self) -> Journal:
@@ -251,7 +255,7 @@ class CacheWriter:
             self._clear(group)  # of what an interrupted run left that was erasing another of that name
         with self.storage.part_of(self.run):
             self.storage.write(files)
-            Journal(self.storage, group.path).set_group(files)
+            Journal(self.storage, group.path).set_group(files, group.config_sha256)
         self._save(manifest)
 
     def _writer(self, group: Group) -> GroupWriter:

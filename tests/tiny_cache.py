@@ -8,6 +8,7 @@ from typing import TypeVar
 import numpy as np
 
 from cache_schema import (
+    LIDAR_CHUNK_POINTS,
     BinSpec,
     CacheWriter,
     DatasetIdentity,
@@ -56,7 +57,7 @@ def split_record(rigs: int, shard_rigs: int = 4) -> SplitRecord:
         rigs=rigs,
         samples_sha256=samples_digest(samples),
         shard_rigs=shard_rigs,
-        lidar_points=16384,
+        lidar_points=LIDAR_CHUNK_POINTS,
         text_bytes=TEXT_BYTES,
     )
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Protocol, runtime_checkable
 
@@ -43,6 +43,10 @@ class Storage(Protocol):
 
     def read_range(self, key: str, start: int, length: int) -> bytes:
         """Part of an object, shorter where the object ends. Raises FileNotFoundError."""
+        ...
+
+    def read_ranges(self, key: str, extents: Sequence[tuple[int, int]]) -> list[bytes]:
+        """Several parts of an object, each (start, length) and within it. Raises FileNotFoundError."""
         ...
 
     def read_end(self, key: str, length: int) -> bytes:

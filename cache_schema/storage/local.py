@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 import socket
 import uuid
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -34,7 +34,7 @@ class LocalStorage:
 
     def path(self, key: str) -> str:
         """The file of an object."""
-        return str(self.root / key)
+        return f"{self.location}/{key}"  # this and not a Path, which takes longer to make than to read
 
     def read(self, key: str) -> bytes:
         """A whole file. Raises FileNotFoundError."""
@@ -49,9 +49,13 @@ class LocalStorage:
 
     def read_range(self, key: str, start: int, length: int) -> bytes:
         """Part of a file, shorter where it ends. Raises FileNotFoundError."""
+        return self.read_ranges(key, [(start, length)])[0]
+
+    def read_ranges(self, key: str, extents: Sequence[tuple[int, int]]) -> list[bytes]:
+        """Several parts of a file, each (start, length). Raises FileNotFoundError."""
         descriptor = os.open(self.path(key), os.O_RDONLY | os.O_CLOEXEC)
         try:
-            return os.pread(descriptor, length, start)
+            return [os.pread(descriptor, length, start) for start, length in extents]
         finally:
             os.close(descriptor)
 
@@ -61,8 +65,8 @@ class LocalStorage:
         return self.read_range(key, max(size - length, 0), length)
 
     def keys(self, folder: str) -> list[str]:
-        """All files below a folder, in order."""
-        found = (self.root / folder).rglob("*")
+        """All files below a folder, in order; one that is being written aside, or was when its writer died, is none."""
+        found = (file for file in (self.root / folder).rglob("*") if file.suffix != TEMPORARY_SUFFIX)
         return sorted(str(file.relative_to(self.root)) for file in found if file.is_file())
 
     def exists(self, key: str) -> bool:
@@ -83,7 +87,7 @@ class LocalStorage:
         """Write files, each atomically; on return files and folders are on the disk."""
         with ThreadPoolExecutor(FLUSHING_THREADS) as pool:
             list(pool.map(self._write_file, objects, objects.values()))
-            list(pool.map(sync_folder, {(self.root / key).parent for key in objects}))
+            list(pool.map(_flush_folder, {(self.root / key).parent for key in objects}))
 
     def delete(self, key: str) -> None:
         """Remove a file, if there is one."""
@@ -97,23 +101,18 @@ class LocalStorage:
     @contextmanager
     def only_writer(self, run: str) -> Iterator[None]:
         """Hold the folder for writing. Raises CacheLockedError naming the host and process that holds it."""
-        with _named(self.root / LOCK_FILE):
-            make_folder((self.root / LOCK_FILE).parent)
-        lock = FileLock(self.root / LOCK_FILE, timeout=0)
-        try:
-            lock.acquire()
-        except Timeout as error:
-            raise CacheLockedError(
-                f"{self.location} is being written by {self._holder()}; wait for it to finish, "
-                "or use another --cache folder"
-            ) from error
-        try:
+        with ExitStack() as held:
+            try:
+                held.enter_context(_locked(self.root / LOCK_FILE, timeout_s=0.0))
+            except Timeout as error:
+                raise CacheLockedError(
+                    f"{self.location} is being written by {self._holder()}; wait for it to finish, "
+                    "or use another --cache folder"
+                ) from error
+            held.callback(self._leave)
             self._write_file(OWNER_FILE, _owner(run).model_dump_json().encode())
             self._wait_for_stragglers()
             yield
-        finally:
-            self.delete(OWNER_FILE)
-            lock.release()
 
     @contextmanager
     def part_of(self, run: str) -> Iterator[None]:
@@ -123,9 +122,7 @@ class LocalStorage:
         and waits for the workers' locks then: so no worker of an earlier run writes beside a new one.
         """
         own = self.root / WORKER_LOCKS / f"{uuid.uuid4().hex}.lock"
-        with _named(own):
-            make_folder(own.parent)
-        with FileLock(own):
+        with _locked(own, timeout_s=-1.0):
             try:
                 owner = self._owner()
                 if owner is None or owner.run != run:
@@ -135,15 +132,28 @@ class LocalStorage:
                 own.unlink(missing_ok=True)
 
     def _wait_for_stragglers(self) -> None:
-        for path in (self.root / WORKER_LOCKS).glob("*.lock"):
+        for path in self._worker_locks():
             try:
-                with FileLock(path, timeout=STRAGGLER_S):
-                    path.unlink(missing_ok=True)
+                _remove_lock(path, STRAGGLER_S)
             except Timeout as error:
                 raise CacheLockedError(
                     f"{self.location}: a worker of an interrupted run still writes its shard ({path} is locked); "
                     "end it, or run the same command again when it has finished"
                 ) from error
+
+    def _leave(self) -> None:
+        """Give the folder back, without what workers left that died: nothing more can be done where that fails."""
+        with suppress(OSError):
+            self.delete(OWNER_FILE)
+        with suppress(OSError):  # a worker that still writes keeps its files; the next run clears up
+            dead = self._worker_locks()
+            for path in dead:
+                _remove_lock(path, 0.0)
+            if dead:
+                self.sweep()
+
+    def _worker_locks(self) -> list[Path]:
+        return list((self.root / WORKER_LOCKS).glob("*.lock"))
 
     def _owner(self) -> Owner | None:
         try:
@@ -167,9 +177,35 @@ def _owner(run: str) -> Owner:
 
 
 @contextmanager
+def _locked(path: Path, timeout_s: float) -> Iterator[None]:
+    """Hold a lock file; −1: wait for it for ever. Raises Timeout."""
+    lock = FileLock(path, timeout=timeout_s)
+    with _named(path):
+        make_folder(path.parent)
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _remove_lock(path: Path, timeout_s: float) -> None:
+    """Remove the lock file of a worker, once it is free. Raises Timeout."""
+    with FileLock(path, timeout=timeout_s):
+        path.unlink(missing_ok=True)
+
+
+def _flush_folder(path: Path) -> None:
+    with _named(path):
+        sync_folder(path)
+
+
+@contextmanager
 def _named(path: Path) -> Iterator[None]:
     try:
         yield
+    except Timeout:  # an OSError too, but it says that another holds the lock
+        raise
     except OSError as error:
         raise CacheError(
             f"{path} cannot be written ({error.strerror or error}); what is finished is kept: make room or mend the "

@@ -5,7 +5,7 @@ A put is atomic, and durable when it returns: that is the store's own promise, t
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any
@@ -63,6 +63,12 @@ class ObjectStorage:
                 if length and start < size:
                     raise
                 return b""
+
+    def read_ranges(self, key: str, extents: Sequence[tuple[int, int]]) -> list[bytes]:
+        """Several parts of an object, each (start, length) and within it, in as few requests as are sensible."""
+        starts, lengths = [start for start, _ in extents], [length for _, length in extents]
+        with self._request(key) as store:
+            return [part.to_bytes() for part in obstore.get_ranges(store, key, starts=starts, lengths=lengths)]
 
     def read_end(self, key: str, length: int) -> bytes:
         """The last bytes of an object. Raises FileNotFoundError."""

@@ -1,4 +1,4 @@
-"""Run all measurements on the real frames that FSMDE_REAL_DATA names, and print a table for each."""
+"""Run all measurements, or those named, on the real frames of FSMDE_REAL_DATA, and print a table for each."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from rich.console import Console
 
 from cache_schema import RigFrames
 from stages.cache_teacher.datasets.ddad import DdadDataset
-from tests.bench import encodings, images, reading
+from tests.bench import encodings, images, overhead, planning, reading, samples
 
 
 def main() -> None:
@@ -20,11 +20,20 @@ def main() -> None:
         sys.exit("make bench needs real frames: set FSMDE_REAL_DATA to the folder that holds ddad_sample")
     dataset = DdadDataset(Path(data, "ddad_sample"), on_missing="skip")
     console = Console(width=100)
-    console.print(reading.table(dataset))
     rigs: list[RigFrames] = [dataset.load("train", ref) for ref in dataset.samples("train")]
     with tempfile.TemporaryDirectory() as folder:
-        console.print(images.table(rigs, Path(folder)))
-        console.print(encodings.table(rigs, Path(folder)))
+        measurements = {
+            "reading": lambda _: reading.table(dataset),
+            "images": lambda path: images.table(rigs, path),
+            "samples": lambda path: samples.table(rigs, path),
+            "encodings": lambda path: encodings.table(rigs, path),
+            "planning": planning.table,
+            "overhead": lambda path: overhead.table(dataset, path),
+        }
+        for name in sys.argv[1:] or measurements:
+            path = Path(folder) / name
+            path.mkdir()
+            console.print(measurements[name](path))
 
 
 if __name__ == "__main__":

@@ -96,7 +96,7 @@ def finish_half(root: Path, cache: Path) -> None:
                         shard=shard.index,
                         start=shard.start,
                         stop=shard.stop,
-                        config_sha256=group.config_sha256,
+                        config_sha256=first.config_sha256,
                         files=files,
                     )
                 )

@@ -14,7 +14,7 @@ from cache_schema import Cache, CacheWriter, ImageSpec
 from cache_schema.errors import CacheCorruptError, CacheMissingError
 from cache_schema.storage import open_storage
 from cache_schema.verify import Damage, Verification, planned_bytes, verify
-from tests.tiny_cache import dataset, split_record, write_tiny_cache
+from tests.tiny_cache import dataset, ego_masks, split_record, write_tiny_cache
 
 
 @pytest.fixture(scope="module")
@@ -193,3 +193,15 @@ def test_strays_do_no_harm(cache: Path) -> None:
     assert found.strays == ("train/frames/.DS_Store",)
     assert not found.damages
     assert len(Cache(cache).split("train")) == 6
+
+
+def test_a_cache_of_an_earlier_fsmde_stays_sound(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A later version may know more settings: what identifies a shard was computed when its group was made."""
+    from cache_schema import groups
+
+    before = groups.record_digest
+    monkeypatch.setattr(groups, "record_digest", lambda *records: before(*records, *records))
+    assert not look(cache).damages
+    with CacheWriter(cache, dataset(), ImageSpec(height=64, width=96), code_version="later") as writer:
+        split = Cache(cache).manifest.splits["train"]
+        assert writer.add_split("train", split, ego_masks(ImageSpec(height=64, width=96))).pending() == []
