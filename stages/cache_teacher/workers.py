@@ -7,14 +7,13 @@ with the scheduler, whatever the size of the dataset.
 
 from __future__ import annotations
 
-import logging
 import os
 import threading
-from collections.abc import Iterable, Iterator
+import time
+from collections.abc import Collection, Iterable, Iterator
 from concurrent.futures import CancelledError
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib.metadata import version
-from importlib.util import find_spec
 from itertools import islice
 from typing import Any, Protocol, runtime_checkable
 
@@ -22,11 +21,14 @@ import torch
 
 from cache_schema.errors import CacheError, ConfigError, FsmdeError
 from cache_schema.storage import open_storage
+from stages.cache_teacher.cluster import dashboard, open_cluster
 from stages.cache_teacher.shard_task import RunContext, ShardTask, Workbench, cache_shard
 from stages.progress import Progress
 
-CONNECT_S = 15
-FIRST_WORKER_S = 60
+WITHOUT_WORKERS_S = 300.0
+"""How long a run waits for a worker once all are gone: a batch system may be about to start others."""
+LOOK_S = 2.0
+"""How often a run that waits looks whether there are workers."""
 TASKS_PER_WORKER = 2
 """One that runs and one that waits."""
 
@@ -53,7 +55,7 @@ def open_workers(context: RunContext, progress: Progress) -> Iterator[Workers]:
         return
     if not open_storage(config.cache).shared:
         raise ConfigError(f"other processes do not see {config.cache}; leave out --workers and --scheduler")
-    with _cluster(config.scheduler, config.workers or 0) as client:
+    with open_cluster(config.scheduler, config.workers or 0) as client:
         yield DaskWorkers(client, context, progress)
 
 
@@ -80,49 +82,88 @@ class DaskWorkers:
     def __init__(self, client: Any, context: RunContext, progress: Progress) -> None:
         self._client = client
         self._context = context
+        self._progress = progress
         self._tally = _Tally(progress)
         self._topic = f"fsmde-{context.run}"
-        workers = len(client.nthreads())
-        progress.note(f"Dask scheduler {client.scheduler.address}, {workers} workers{_dashboard(client)}")
+        self._alone_since: float | None = None
+        self._address = client.scheduler.address
+        progress.note(f"Dask scheduler {self._address}, {self._workers()} workers{dashboard(client)}")
 
     def load_teacher(self) -> None:
         """See `Workers`."""
-        self._result(self._client.submit(_load_teacher, self._context, pure=False), "loading the teacher")
+        for future in self._settled([self._client.submit(_load_teacher, self._context, pure=False)]):
+            self._result(future, "loading the teacher")
 
     def run(self, tasks: Iterable[ShardTask]) -> Iterator[int]:
         """See `Workers`. After an error, tasks that have begun are waited for and kept."""
-        from distributed import as_completed
-
-        todo, finished = iter(tasks), as_completed()
+        todo = iter(tasks)
         under_way: dict[Any, ShardTask] = {}
         self._client.subscribe_topic(self._topic, self._tally.heard)
         try:
             while True:
-                room = TASKS_PER_WORKER * max(1, len(self._client.nthreads())) - len(under_way)
+                room = TASKS_PER_WORKER * max(1, self._workers()) - len(under_way)
                 for task in islice(todo, max(room, 0)):
-                    future = self._client.submit(_run_task, self._context, task, self._topic, pure=False)
-                    under_way[future] = task
-                    finished.add(future)
+                    under_way[self._client.submit(_run_task, self._context, task, self._topic, pure=False)] = task
                 if not under_way:
                     return
-                future = next(finished)
-                task = under_way.pop(future)
-                size = self._result(future, task.name)
-                self._tally.finished(task)
-                yield size
+                for future in self._settled(under_way):
+                    task = under_way.pop(future)
+                    size = self._result(future, task.name)
+                    self._tally.finished(task)
+                    yield size
         except FsmdeError:
             self._let_finish(under_way)
             raise
         finally:
-            self._client.cancel(list(under_way))
-            self._client.unsubscribe_topic(self._topic)
+            if self._client.status == "running":
+                self._client.cancel(list(under_way))
+                self._client.unsubscribe_topic(self._topic)
 
     def _let_finish(self, under_way: dict[Any, ShardTask]) -> None:
+        begun = {future for future, task in under_way.items() if task.name in self._tally.begun}
+        with suppress(CacheError):  # nobody is left to finish them; the first error says more
+            self._require_scheduler()
+            self._client.cancel([future for future in under_way if future not in begun])
+            while begun:
+                begun -= set(self._settled(begun, patience_s=0.0))
+
+    def _settled(self, futures: Collection[Any], patience_s: float | None = None) -> list[Any]:
+        """Those that are done, failed or lost, as soon as there is one.
+
+        Raises CacheError where there have been no workers for that long, or the scheduler is lost.
+        """
         from distributed import wait
 
-        begun = [future for future, task in under_way.items() if task.name in self._tally.begun]
-        self._client.cancel([future for future in under_way if future not in begun])
-        wait(begun)
+        while True:
+            with suppress(TimeoutError, CancelledError):
+                wait(list(futures), timeout=LOOK_S, return_when="FIRST_COMPLETED")
+            settled = [future for future in futures if future.status in ("finished", "error", "cancelled")]
+            if settled:
+                self._alone_since = None
+                return settled
+            self._require_workers(WITHOUT_WORKERS_S if patience_s is None else patience_s)
+
+    def _require_workers(self, patience_s: float) -> None:
+        if self._workers():
+            self._alone_since = None
+            return
+        now, first = time.monotonic(), self._alone_since is None
+        self._alone_since = self._alone_since or now
+        if now - self._alone_since >= patience_s:
+            raise CacheError(
+                f"{self._address} has had no workers for {patience_s:.0f} s; what is finished is kept: start some "
+                f"with dask worker {self._address}, and run the same command again"
+            )
+        if first:
+            self._progress.note(f"{self._address} has no workers left; waiting for one")
+
+    def _workers(self) -> int:
+        """How many there are. Raises CacheError where the scheduler is lost."""
+        self._require_scheduler()
+        try:
+            return len(self._client.nthreads())
+        except OSError as error:
+            raise self._lost() from error
 
     def _result(self, future: Any, what: str) -> Any:
         from distributed import KilledWorker
@@ -136,11 +177,19 @@ class DaskWorkers:
                 "lower --shard-rigs in a new cache, or use fewer workers. What is finished is kept"
             ) from error
         except (CancelledError, CommClosedError) as error:
-            raise CacheError(
-                f"{what}: the Dask scheduler was lost; what is finished is kept, run the same command again"
-            ) from error
+            raise self._lost() from error
         except ImportError as error:
             raise ConfigError(f"a Dask worker lacks what fsmde needs ({error}); install fsmde there too") from error
+
+    def _require_scheduler(self) -> None:
+        if self._client.status != "running":
+            raise self._lost()
+
+    def _lost(self) -> CacheError:
+        return CacheError(
+            f"the Dask scheduler {self._address} was lost; what is finished is kept: see that it runs, "
+            "and run the same command again"
+        )
 
 
 class _Tally:
@@ -174,54 +223,6 @@ class _Tally:
         if known > self._shown:
             self._progress.advance(known - self._shown)
             self._shown = known
-
-
-@contextmanager
-def _cluster(scheduler: str | None, workers: int) -> Iterator[Any]:
-    from distributed import Client, LocalCluster
-
-    if scheduler is not None:
-        with _connected(scheduler) as client:
-            yield client
-        return
-    dashboard = "127.0.0.1:0" if find_spec("bokeh") else None
-    with (
-        LocalCluster(
-            n_workers=workers,
-            threads_per_worker=1,
-            memory_limit=0,  # a task holds one shard; Dask's own limit would kill what the machine can bear
-            dashboard_address=dashboard,
-            silence_logs=logging.CRITICAL,
-        ) as cluster,
-        Client(cluster) as client,
-    ):
-        yield client
-
-
-@contextmanager
-def _connected(scheduler: str) -> Iterator[Any]:
-    """A client of a running scheduler, with the TLS settings of Dask's own configuration."""
-    from distributed import Client
-
-    try:
-        client = Client(scheduler, timeout=CONNECT_S)
-    except (OSError, TimeoutError, ValueError, TypeError, RuntimeError) as error:
-        raise ConfigError(
-            f"no Dask scheduler answers at {scheduler} ({' '.join(str(error).split())}); start one with: "
-            "dask scheduler. For tls:// set distributed.comm.tls in Dask's configuration"
-        ) from error
-    with client:
-        try:
-            client.wait_for_workers(1, timeout=FIRST_WORKER_S)
-        except TimeoutError as error:
-            raise ConfigError(f"{scheduler} has no workers; start some with: dask worker {scheduler}") from error
-        yield client
-
-
-def _dashboard(client: Any) -> str:
-    """The address of the dashboard, where the scheduler has one: it needs bokeh there."""
-    has_one = client.run_on_scheduler(find_spec, "bokeh") is not None
-    return f", dashboard {client.dashboard_link}" if has_one and client.dashboard_link else ""
 
 
 _bench: Workbench | None = None

@@ -56,12 +56,16 @@ def cli() -> Cli:
 def cache_world(cli: Cli, teacher: Path) -> Cli:
     """`fsmde cache-teacher` on a small scale: root, cache, further arguments."""
 
-    def run(root: Path, cache: Path, *more: str | Path) -> Result:
-        return cli(
-            "cache-teacher", "--dataset", "ddad", "--root", root, "--teacher", teacher, "--cache", cache, *SMALL, *more
-        )
+    def run(root: Path, cache: Path | str, *more: str | Path) -> Result:
+        return cli(*cache_command(root, teacher, cache, *more))
 
     return run
+
+
+def cache_command(root: Path, teacher: Path, cache: Path | str, *more: str | Path) -> list[str]:
+    """The arguments of `cache_world`."""
+    words = ("cache-teacher", "--dataset", "ddad", "--root", root, "--teacher", teacher, "--cache", cache)
+    return [str(word) for word in (*words, *SMALL, *more)]
 
 
 def one_line(result: Result) -> str:

@@ -1,0 +1,95 @@
+"""Where the workers of stage 1 come from: a Dask cluster that runs already, or one of our own on this machine.
+
+Ctrl-C reaches every process of a terminal. Of ours only the first one hears it, and ends the others in order.
+"""
+
+from __future__ import annotations
+
+import logging
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.util import find_spec
+from multiprocessing import resource_tracker
+from typing import Any
+
+from cache_schema.errors import ConfigError
+
+CONNECT_S = 15
+FIRST_WORKER_S = 60
+
+
+@contextmanager
+def open_cluster(scheduler: str | None, workers: int) -> Iterator[Any]:
+    """A client of the scheduler at an address, or of one of our own with so many worker processes.
+
+    Raises ConfigError where there is none, or where it has no workers.
+    """
+    from distributed import Client
+    from distributed.utils import silence_logging_cmgr
+
+    if scheduler is not None:
+        with silence_logging_cmgr(logging.CRITICAL), _connected(scheduler) as client:
+            yield client
+        return
+    with _local_cluster() as cluster, Client(cluster) as client:
+        cluster.scale(workers)
+        try:
+            client.wait_for_workers(workers, timeout=FIRST_WORKER_S)
+        except TimeoutError as error:
+            raise ConfigError(f"{workers} workers did not start in {FIRST_WORKER_S} s; use fewer --workers") from error
+        yield client
+
+
+@contextmanager
+def _local_cluster() -> Iterator[Any]:
+    """A scheduler in this process, on the loopback device, that starts workers when it is told how many."""
+    from distributed import LocalCluster
+
+    with _deaf_to_ctrl_c():
+        cluster = LocalCluster(
+            n_workers=0,
+            threads_per_worker=1,
+            memory_limit=0,  # a task holds one shard; Dask's own limit would kill what the machine can bear
+            dashboard_address="127.0.0.1:0",
+            silence_logs=logging.CRITICAL,
+        )
+    with cluster:
+        yield cluster
+
+
+@contextmanager
+def _deaf_to_ctrl_c() -> Iterator[None]:
+    """Threads begun meanwhile do not hear Ctrl-C, nor do the processes that these start, from their first moment."""
+    resource_tracker.ensure_running()  # on its start it would let the signal through again
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+@contextmanager
+def _connected(scheduler: str) -> Iterator[Any]:
+    """A client of a running scheduler, with the TLS settings of Dask's own configuration."""
+    from distributed import Client
+
+    try:
+        client = Client(scheduler, timeout=CONNECT_S)
+    except (OSError, TimeoutError, ValueError, TypeError, RuntimeError) as error:
+        raise ConfigError(
+            f"no Dask scheduler answers at {scheduler} ({' '.join(str(error).split())}); start one with: "
+            "dask scheduler. For tls:// set distributed.comm.tls in Dask's configuration"
+        ) from error
+    with client:
+        try:
+            client.wait_for_workers(1, timeout=FIRST_WORKER_S)
+        except TimeoutError as error:
+            raise ConfigError(f"{scheduler} has no workers; start some with: dask worker {scheduler}") from error
+        yield client
+
+
+def dashboard(client: Any) -> str:
+    """For a message: the address of the dashboard, where the scheduler has one: it needs bokeh there."""
+    has_one = client.run_on_scheduler(find_spec, "bokeh") is not None
+    return f", dashboard {client.dashboard_link}" if has_one and client.dashboard_link else ""
