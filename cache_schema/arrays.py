@@ -26,7 +26,7 @@ class ArraySpec:
     """One array. Axis sizes come from `axis_sizes`; the first axis is `rig` unless the array has none.
 
     `per_rig` chunks hold one rig each, many in a shard; the other arrays are small and have one chunk per
-    shard. `chunk_sizes` splits an axis that is mostly padding.
+    shard. `chunk_sizes` splits an axis that rigs fill to different lengths.
     """
 
     name: str
@@ -38,6 +38,11 @@ class ArraySpec:
     per_rig: bool = False
     compression: Compression = "bitshuffle"
     chunk_sizes: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def ragged(self) -> bool:
+        """Whether rigs fill it to different lengths; then chunks behind a rig's end are not stored."""
+        return bool(self.chunk_sizes)
 
     def shape(self, sizes: Mapping[str, int]) -> tuple[int, ...]:
         """Shape of the array for the given axis sizes."""

@@ -16,6 +16,7 @@ from cache_schema.arrays import ArraySpec, chunk_shapes
 from cache_schema.groups import Group, chunk_key, groups_of
 from cache_schema.layout import ROOT
 from cache_schema.manifest import Manifest, TargetSpec, manifest_attributes
+from cache_schema.shards import empty_shard, layout_of
 from cache_schema.soft_targets import mean_codes, spread_limits
 
 _COMPRESSORS: dict[str, tuple[Any, ...]] = {
@@ -59,7 +60,8 @@ def create_array(
 ) -> zarr.Array[Any]:
     """Make an array of the table in memory.
 
-    Chunks that equal the fill value are written too: only then does an absent chunk mean a lost one.
+    Chunks that equal the fill value are written too, but for those behind a rig's end in ragged arrays: only then
+    does an absent chunk mean a lost one.
     """
     chunks, shards = chunk_shapes(array, shape, shard_rigs)
     return zarr.create_array(
@@ -75,7 +77,7 @@ def create_array(
         dimension_names=array.axes,
         chunk_key_encoding={"name": "default", "separator": "."},
         attributes={"unit": array.unit, "description": array.description, **attributes},
-        config={"write_empty_chunks": True},
+        config={"write_empty_chunks": not array.ragged},
     )
 
 
@@ -86,7 +88,8 @@ def encode_shard(array: ArraySpec, block: np.ndarray, shard_rigs: int) -> bytes:
     """
     objects: dict[str, Buffer] = {}
     create_array(MemoryStore(objects), "", array, block.shape, shard_rigs)[...] = block
-    return objects[chunk_key(array)].to_bytes()
+    stored = objects.get(chunk_key(array))
+    return empty_shard(layout_of(array, block.shape, shard_rigs)) if stored is None else stored.to_bytes()
 
 
 def _add_group(objects: dict[str, Buffer], manifest: Manifest, group: Group) -> None:

@@ -41,6 +41,8 @@ class Layout:
     chunk: tuple[int, ...]
     compression: str
     sharded: bool
+    ragged: bool
+    fill: int | float
 
     @property
     def grid(self) -> tuple[int, ...]:
@@ -58,6 +60,8 @@ def layout_of(array: ArraySpec, shape: tuple[int, ...], shard_rigs: int) -> Layo
         chunk=chunk,
         compression=array.compression,
         sharded=shard is not None,
+        ragged=array.ragged,
+        fill=array.fill,
     )
 
 
@@ -143,15 +147,23 @@ class ShardBytes:
         return _decode(self._stored(cell), self._layout)
 
     def damaged_cells(self, rows: int) -> list[tuple[int, ...]]:
-        """Positions of the chunks among those of the first `rows` rigs whose checksum does not match."""
+        """Positions of the chunks among those of the first `rows` rigs that are lost or do not match their checksum.
+
+        In a ragged array a chunk may be absent: whether it should be is known to who reads the lengths.
+        """
         return [cell for cell in self.cells(rows) if not self._sound(cell)]
 
     def _sound(self, cell: tuple[int, ...]) -> bool:
+        if self._layout.ragged and self._absent(cell):
+            return True
         try:
             _checked(self._stored(cell), "a chunk")
         except ValueError:
             return False
         return True
+
+    def _absent(self, cell: tuple[int, ...]) -> bool:
+        return self._index is not None and int(self._index[cell][0]) == _ABSENT
 
     def _stored(self, cell: tuple[int, ...]) -> bytes:
         if self._index is None:
@@ -165,8 +177,17 @@ class ShardBytes:
 
     def _same(self, block: np.ndarray, cell: tuple[int, ...]) -> bool:
         part = block[tuple(slice(c * n, (c + 1) * n) for c, n in zip(cell, self._layout.chunk, strict=True))]
+        if self._layout.ragged and self._absent(cell):
+            return part.tobytes() == np.full(part.shape, self._layout.fill, part.dtype).tobytes()
         found = self.chunk(cell)[tuple(slice(0, n) for n in part.shape)]
         return found.tobytes() == part.tobytes()
+
+
+def empty_shard(layout: Layout) -> bytes:
+    """The file of a shard none of whose rigs has anything in a ragged array: an index of absent chunks."""
+    index = b"\xff" * (_index_bytes(layout) - _CRC_BYTES)
+    checksum: int = google_crc32c.value(index)
+    return index + checksum.to_bytes(_CRC_BYTES, "little")
 
 
 def _index_bytes(layout: Layout) -> int:

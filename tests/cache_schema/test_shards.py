@@ -56,24 +56,43 @@ def test_a_shard_is_the_file_that_zarr_writes(cache: Cache, tmp_path: Path) -> N
                     str(tmp_path / group.path / array.name), data=None, shape=source.shape, dtype=source.dtype,
                     chunks=source.chunks, shards=source.shards, compressors=source.compressors, filters=None,
                     fill_value=source.fill_value, chunk_key_encoding={"name": "default", "separator": "."},
-                    config={"write_empty_chunks": True},
+                    config={"write_empty_chunks": not array.ragged},
                 ).store_path
-            ).with_config({"write_empty_chunks": True})  # fmt: skip
+            ).with_config({"write_empty_chunks": not array.ragged})  # fmt: skip
             target[4:6] = source[4:6]
             file = f"{group.path}/{array.name}/c.1" + ".0" * (source.ndim - 1)
             assert (tmp_path / file).read_bytes() == cache.storage.read(file), file
 
 
 def test_an_absent_chunk_is_an_error(cache: Cache) -> None:
-    """zarr leaves out what it was not given; a reader that took it for fill values would train on black frames."""
-    group = groups_of(cache.manifest)[0]
-    array = next(array for array in group.arrays if array.name == "lidar_depth")
-    block = np.zeros((2, *array.shape(group.sizes)[1:]), np.float32)
+    """zarr leaves out what it was not given; a reader that took it for fill values would train on nothing."""
+    group = groups_of(cache.manifest)[1]
+    array = next(array for array in group.arrays if array.name == "view_relation")
+    block = np.zeros((2, *array.shape(group.sizes)[1:]), np.float16)
     shard = ShardBytes(encode_shard(array, block, 4), layout_of(array, block.shape, 4))
     assert shard.damaged_cells(2) == []
-    assert shard.damaged_cells(4) == [(2, 0), (3, 0)]
+    assert shard.damaged_cells(4) == [(2, 0, 0, 0), (3, 0, 0, 0)]
     with pytest.raises(ValueError, match="absent"):
-        shard.chunk((2, 0))
+        shard.chunk((2, 0, 0, 0))
+
+
+def test_what_is_behind_the_end_of_a_rig_is_not_stored(cache: Cache) -> None:
+    group = groups_of(cache.manifest)[0]
+    array = next(array for array in group.arrays if array.name == "lidar_depth")
+    chunk = array.chunk_sizes["point"]
+    block = np.full((4, 3 * chunk), np.nan, np.float32)
+    nothing = encode_shard(array, block, 4)
+    assert len(nothing) == 4 * 3 * 16 + 4, "an index, and no chunk"
+    layout = layout_of(array, block.shape, 4)
+    assert ShardBytes(nothing, layout).holds(block)
+    block[1, : chunk + 1] = 7
+    shard = ShardBytes(encode_shard(array, block, 4), layout)
+    assert shard.holds(block)
+    assert shard.damaged_cells(4) == []
+    with pytest.raises(ValueError, match="absent"):
+        shard.chunk((1, 2))
+    block[1, 2 * chunk] = 7
+    assert not shard.holds(block), "what is not stored is the fill value and nothing else"
 
 
 def test_damage_names_file_and_rigs_and_remedy(tmp_path: Path) -> None:

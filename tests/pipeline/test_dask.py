@@ -340,18 +340,17 @@ def require_gone(processes: list[psutil.Process]) -> None:
     assert not alive
 
 
-def test_ctrl_c_ends_all_processes_in_one_line(
+def test_ctrl_c_while_workers_start(
     faults: Faults, cache_world: Cli, world: Path, teacher: Path, undisturbed: dict[str, bytes], tmp_path: Path
 ) -> None:
     command = cache_command(world, teacher, tmp_path / "zarr", *ONE, "--workers", "2")
     main = start(fsmde, command, Faults(tmp_path), "main")
-    children = interrupt(psutil.Process(main.pid), tmp_path / "zarr", shards=1)
+    children = interrupt(psutil.Process(main.pid), tmp_path / "zarr", shards=0)
     assert main.wait() == 130
     require_gone(children)
     printed = main.log.read_text()
     assert INTERRUPTED in printed
     assert "Traceback" not in printed
-    assert len(journal(tmp_path / "zarr")) >= 1
     assert cache_world(world, tmp_path / "zarr", *ONE).exit_code == 0
     assert file_contents(tmp_path / "zarr") == undisturbed
 
@@ -361,7 +360,7 @@ def test_ctrl_c_ends_all_processes_in_one_line(
 def test_ctrl_c_in_a_terminal(
     cache_world: Cli, world: Path, teacher: Path, undisturbed: dict[str, bytes], tmp_path: Path, shards: int
 ) -> None:
-    """The same from the start of the interpreter to its end."""
+    """From the start of the interpreter to its end, where the standard error is that one line alone."""
     command = cache_command(world, teacher, tmp_path / "zarr", *ONE, "--workers", "2")
     fsmde = [sys.executable, "-c", "from pipeline.cli import main; main()"]
     with subprocess.Popen([*fsmde, *command], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
