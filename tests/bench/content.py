@@ -130,7 +130,7 @@ def write_cache(path: Path, rigs: Sequence[Rig]) -> None:
     dataset = DatasetIdentity(
         name="bench", version="1", cameras=cameras, adjacent_pairs=ring, native_size=rigs[0].native_size
     )
-    points = max(len(view.depth_m) for rig in rigs for view in rig.frames.lidar)
+    points = max(sum(len(view.depth_m) for view in rig.frames.lidar) for rig in rigs)
     split = SplitRecord(
         rigs=len(rigs),
         samples_sha256=samples_digest((rig.frames.scene, rig.frames.sample) for rig in rigs),

@@ -116,11 +116,11 @@ class Operations:
             self._tell(shard="")
             return record
 
-        os.fsync = flushed  # type: ignore[assignment]
-        Path.open = opened  # type: ignore[method-assign, assignment]
+        os.fsync = flushed
+        Path.open = opened
         for name in ("replace", "unlink", "mkdir"):
             setattr(Path, name, self._watched(name, getattr(Path, name)))
-        GroupWriter.write = shard_written  # type: ignore[method-assign]
+        GroupWriter.write = shard_written
 
     def step(self, name: str, path: str, *parts: Callable[[], Any]) -> Any:
         """One durable operation on a file, in one part or two."""

@@ -177,7 +177,7 @@ def _stage_1(settings: CacheTeacherConfig, trace: Path, death: AtOperation | Non
         if workers is not None:
             victim = os.getpid() if workers.victim == "main" else None
             dataset = FatalDataset(made.dataset, workers.folder, workers.death, victim)
-            made = replace(made, dataset=dataset)  # type: ignore[arg-type]
+            made = replace(made, dataset=dataset)
         execute(made, Silent(), code_version=code_version())
     except BaseException:
         _error_file(trace).write_text(traceback.format_exc())
@@ -196,7 +196,7 @@ def _use_server_of_parent() -> None:
 
     The multiprocessing of Python 3.11 says that a child uses its parent's server, yet would start another.
     """
-    forkserver._forkserver.ensure_running = lambda: None  # type: ignore[attr-defined]
+    forkserver._forkserver.ensure_running = lambda: None
     dask.config.set({"distributed.worker.multiprocessing-method": "forkserver"})
 
 

@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import dask
@@ -326,13 +327,18 @@ def interrupt(main: psutil.Process, cache: Path, shards: int) -> list[psutil.Pro
     soon(lambda: len(spawned(main)) == 2 and len(journal(cache)) >= shards)
     children = main.children(recursive=True)
     for process in (main, *children):
-        process.send_signal(signal.SIGINT)
+        with suppress(psutil.NoSuchProcess):
+            process.send_signal(signal.SIGINT)
     return children
 
 
 def spawned(process: psutil.Process) -> list[psutil.Process]:
-    """The workers that a process started; beside them there may be the resource tracker of multiprocessing."""
-    return [child for child in process.children() if "spawn_main" in " ".join(child.cmdline())]
+    """The workers that a process started: there may be other children, some of which are gone when we look."""
+    found = []
+    for child in process.children():
+        with suppress(psutil.Error):
+            found += [child] if "spawn_main" in " ".join(child.cmdline()) else []
+    return found
 
 
 def require_gone(processes: list[psutil.Process]) -> None:
