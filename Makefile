@@ -28,7 +28,7 @@ $(READY): pyproject.toml constraints.txt
 	@echo "Ready. Now: source $(VENV)/bin/activate"
 
 test: $(READY)  ## the test suite; real frames too, where FSMDE_REAL_DATA names their folder
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto -m 'not slow'
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile -m 'not slow'
 
 lint: $(READY)  ## ruff and mypy
 	$(BIN)/ruff check .

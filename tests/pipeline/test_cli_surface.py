@@ -21,9 +21,9 @@ SURFACE = {
         "--workers", "--encoder-weights", "--device", "--config", "--set", "--dry-run",
     },
     "evaluate": {"--cache", "--run", "--split", "--protocol", "--teacher", "--device", "--config", "--set"},
-    "inspect": {"--json", "--sheet", "--split", "--rig", "--teacher"},
+    "inspect": {"cache", "--json", "--sheet", "--split", "--rig", "--teacher"},
     "verify": {
-        "--threads", "--json", "--repair", "--root", "--teacher", "--ego-masks", "--workers", "--device",
+        "cache", "--threads", "--json", "--repair", "--root", "--teacher", "--ego-masks", "--workers", "--device",
     },
     "reproduce": {
         "--root", "--teacher", "--dataset", "--out", "--split", "--steps", "--device", "--config", "--set",
