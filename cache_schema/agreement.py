@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from cache_schema.errors import CacheMismatchError
-from cache_schema.layout import ROOT
 from cache_schema.manifest import DatasetIdentity, ImageSpec, Manifest, Record, SplitRecord, differing_fields
-from cache_schema.manifest_file import read_manifest
+from cache_schema.manifest_file import cache_exists, read_manifest
 from cache_schema.storage import Storage
 
 OTHER_CACHE = "use another --cache folder, or replace it with --overwrite"
@@ -16,7 +15,7 @@ def stored_manifest(storage: Storage, dataset: DatasetIdentity, image: ImageSpec
 
     Raises CacheMismatchError where it holds another dataset, or images stored otherwise.
     """
-    if not storage.exists(ROOT):
+    if not cache_exists(storage):
         return None
     stored = read_manifest(storage)
     asked = Manifest(code_version=stored.code_version, dataset=dataset, image=image)

@@ -1,6 +1,6 @@
 """The arrays of a cache in one table: name, axes, type, unit, fill value, chunking, compression.
 
-The table in docs/cache.md is generated from this one (`python -m cache_schema.arrays`), and a test compares
+The table in docs/cache.md is generated from this one (`markdown()`), and a test compares
 them. Fill values are sentinels that no written element takes, so that a chunk that was never written cannot
 pass for data.
 """
@@ -235,7 +235,3 @@ def markdown() -> str:
             markdown_table([*every_target, VIEW_RELATION]),
         ]
     )
-
-
-if __name__ == "__main__":
-    print(markdown())

@@ -14,9 +14,22 @@ from cache_schema.storage import Storage
 
 
 def write_manifest(storage: Storage, manifest: Manifest) -> None:
-    """Store the manifest durably; a new cache comes into being with the root's one write."""
-    storage.write({MANIFEST_COPY: json.dumps(manifest_attributes(manifest)).encode() + b"\n"})
+    """Store the manifest durably; a new cache comes into being with the root's one write.
+
+    The root comes first: a copy without a root is then a root that was lost.
+    """
     storage.write({ROOT: root_document(manifest)})
+    write_copy(storage, manifest)
+
+
+def write_copy(storage: Storage, manifest: Manifest) -> None:
+    """Store the copy of the manifest durably."""
+    storage.write({MANIFEST_COPY: json.dumps(manifest_attributes(manifest)).encode() + b"\n"})
+
+
+def cache_exists(storage: Storage) -> bool:
+    """Whether there is a cache, sound or damaged."""
+    return storage.exists(ROOT) or storage.exists(MANIFEST_COPY)
 
 
 def read_manifest(storage: Storage) -> Manifest:
@@ -24,6 +37,8 @@ def read_manifest(storage: Storage) -> Manifest:
     try:
         attributes = json.loads(storage.read(ROOT)).get("attributes", {})
     except FileNotFoundError as error:
+        if storage.exists(MANIFEST_COPY):
+            raise _damaged(storage, ROOT, "it is lost") from error
         raise CacheMissingError(
             f"no cache at {storage.location}; make one with: "
             f"fsmde cache-teacher --dataset ddad --root DIR --teacher ID --cache {storage.location}"
@@ -47,8 +62,11 @@ def read_copy(storage: Storage) -> Manifest:
 def _parse(storage: Storage, key: str, attributes: object) -> Manifest:
     stored = attributes.get(MANIFEST_KEY) if isinstance(attributes, dict) else None
     if not isinstance(attributes, dict) or not isinstance(stored, dict):
+        if storage.exists(MANIFEST_COPY):
+            raise _damaged(storage, key, f"attribute {MANIFEST_KEY!r} is absent")
         raise CacheMissingError(
-            f"{storage.location} is a Zarr group but not an fsmde cache: attribute {MANIFEST_KEY!r} is absent"
+            f"{storage.location} is a Zarr group but not an fsmde cache: attribute {MANIFEST_KEY!r} is absent; "
+            "use another folder"
         )
     version = stored.get("schema_version")
     if version != SCHEMA_VERSION:

@@ -79,12 +79,9 @@ def verify(storage: Storage, threads: int = 4) -> Iterator[int | Verification]:
             damages += wrong
             yield size
     known = {check.key for check in checks} | {damage.file for damage in damages} | {ROOT, MANIFEST_COPY}
-    known |= {
-        group.key(array, shard.index)
-        for group in groups_of(manifest)
-        for shard in group.shards
-        for array in group.arrays
-    }
+    for group in groups_of(manifest):
+        known |= {group.key(array, shard.index) for shard in group.shards for array in group.arrays}
+        known |= {*group_documents(manifest, group), *map(group.key, group.whole_arrays)}
     yield Verification(
         location=storage.location,
         files=len(checks),
@@ -117,7 +114,8 @@ def sound_manifest(storage: Storage) -> tuple[Manifest, list[Damage]]:
         same = read_copy(storage) == manifest
     except CacheError as error:
         return manifest, [Damage(file=MANIFEST_COPY, reason=str(error))]
-    return manifest, [] if same else [Damage(file=MANIFEST_COPY, reason="it differs from the manifest in the root")]
+    reason = "it is not that of the root: a run died while writing it; stage 1 started again or --repair renews it"
+    return manifest, [] if same else [Damage(file=MANIFEST_COPY, reason=reason)]
 
 
 def _expected(storage: Storage, group: Group) -> tuple[list[_Check], list[Damage]]:

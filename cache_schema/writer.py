@@ -23,7 +23,7 @@ from cache_schema.groups import Group, Shard, frames_of, groups_of, targets_of
 from cache_schema.journal import FileRecord, Journal, ShardRecord
 from cache_schema.layout import journal_folder
 from cache_schema.manifest import DatasetIdentity, ImageSpec, Manifest, SplitRecord, TeacherRecord, ego_masks_digest
-from cache_schema.manifest_file import read_manifest, write_manifest
+from cache_schema.manifest_file import read_copy, read_manifest, write_copy, write_manifest
 from cache_schema.metadata import Documents, encode_shard, group_documents
 from cache_schema.shards import ShardBytes, layout_of
 from cache_schema.storage import Storage, open_storage
@@ -135,6 +135,8 @@ class CacheWriter:
     ) -> None:
         self.storage = open_storage(path)
         self._overwrite = overwrite
+        self.erased: list[str] = []
+        """Groups that gave way to others of their name."""
         self._wanted = Manifest(code_version=code_version, dataset=dataset, image=image)
         self.run = uuid.uuid4().hex
         """New for every run: workers write in its name."""
@@ -198,12 +200,24 @@ class CacheWriter:
 
     def _open(self) -> Manifest:
         try:
-            return stored_manifest(self.storage, self._wanted.dataset, self._wanted.image) or self._wanted
+            stored = stored_manifest(self.storage, self._wanted.dataset, self._wanted.image)
+            if stored is not None:
+                self._renew_copy(stored)
+            return stored or self._wanted
         except CacheMismatchError:
             if not self._overwrite:
                 raise
         self._erase(groups_of(read_manifest(self.storage)), self._wanted)
         return self._wanted
+
+    def _renew_copy(self, manifest: Manifest) -> None:
+        """The copy is older where a run died between writing the root and it."""
+        try:
+            same = read_copy(self.storage) == manifest
+        except CacheError:
+            same = False
+        if not same:
+            write_copy(self.storage, manifest)
 
     def _differs(self, refuse: Callable[[], None]) -> bool:
         """Whether what is stored was made otherwise; raises CacheMismatchError unless it may be erased."""
@@ -233,6 +247,7 @@ class CacheWriter:
         """The manifest forgets them first, so that a half erased group is never read."""
         self._save(rest)
         for group in groups:
+            self.erased.append(group.path)
             self._clear(group)
 
     def _clear(self, group: Group) -> None:

@@ -40,7 +40,7 @@ class LocalStorage:
         """A whole file. Raises FileNotFoundError."""
         try:
             return (self.root / key).read_bytes()
-        except NotADirectoryError as error:
+        except (NotADirectoryError, IsADirectoryError) as error:
             raise FileNotFoundError(*error.args) from error
 
     def read_all(self, keys: Iterable[str]) -> Iterator[bytes]:

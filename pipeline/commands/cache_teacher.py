@@ -118,7 +118,9 @@ def run(config_file: Path | None, assignments: list[str], options: Mapping[str, 
         console.print(_size_table(sizes, made.rigs))
         console.print("Nothing was written. Run without --dry-run to write the cache.")
         return
-    console.print(f"{result.rigs} rigs cached now ({result.bytes / 1e6:.1f} MB); {settings.cache} is complete.")
+    splits = ", ".join(split.name for split in made.splits)
+    now = f"{result.rigs} rigs cached now ({result.bytes / 1e6:.1f} MB)" if result.rigs else "nothing to do"
+    console.print(f"{now}; {settings.cache} is complete for {splits}.", markup=False, highlight=False)
     console.print(f"Next: fsmde train --cache {settings.cache} --run runs/first", markup=False, highlight=False)
 
 

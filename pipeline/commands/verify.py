@@ -55,6 +55,7 @@ def command(
                     highlight=False,
                     soft_wrap=True,
                 )
+            console.print(f"Mended {len(found.damages)}; looking again.")
             found = _verify(cache, threads, console)
         if as_json:
             typer.echo(found.model_dump_json(indent=2))
@@ -95,10 +96,22 @@ def _report(console: Console, found: Verification, *, mending: bool = False) -> 
         say(f"not complete yet  {group}")
     for file in found.strays[:SHOWN]:
         say(f"not part of the cache  {file}")
-    state = f"{len(found.damages)} damages" if found.damages else "sound"
+    count = len(found.damages)
+    state = f"{count} {'damage' if count == 1 else 'damages'}" if count else "sound"
     say(f"{found.location}: {state}; {found.files} files, {found.bytes_read / 1e6:.1f} MB read")
     if found.damages and not mending:
-        say(f"Mend it with: fsmde verify {found.location} --repair --root DIR [--teacher NAME=DIR] [--ego-masks DIR]")
+        say(f"Mend it with: fsmde verify {found.location} --repair{_sources(found)}")
+
+
+def _sources(found: Verification) -> str:
+    """The options that a repair needs."""
+    shards = [damage for damage in found.damages if damage.shard is not None]
+    teachers = sorted({damage.teacher for damage in shards if damage.teacher is not None})
+    masks = any(damage.array == "ego_mask" for damage in found.damages)
+    options = [" --root DIR"] if shards else []
+    options += [f" --teacher {name}=DIR" for name in teachers]
+    options += [" --ego-masks DIR"] if masks else [" [--ego-masks DIR]"] if shards else []
+    return "".join(options)
 
 
 def _teachers(given: list[str]) -> dict[str, str]:

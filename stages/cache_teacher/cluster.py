@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
 from multiprocessing import resource_tracker
@@ -20,7 +20,7 @@ FIRST_WORKER_S = 60
 
 
 @contextmanager
-def open_cluster(scheduler: str | None, workers: int) -> Iterator[Any]:
+def open_cluster(scheduler: str | None, workers: int, tell: Callable[[str], None]) -> Iterator[Any]:
     """A client of the scheduler at an address, or of one of our own with so many worker processes.
 
     Raises ConfigError where there is none, or where it has no workers.
@@ -29,7 +29,7 @@ def open_cluster(scheduler: str | None, workers: int) -> Iterator[Any]:
     from distributed.utils import silence_logging_cmgr
 
     if scheduler is not None:
-        with silence_logging_cmgr(logging.CRITICAL), _connected(scheduler) as client:
+        with silence_logging_cmgr(logging.CRITICAL), _connected(scheduler, tell) as client:
             yield client
         return
     with _local_cluster() as cluster, Client(cluster) as client:
@@ -70,7 +70,7 @@ def _deaf_to_ctrl_c() -> Iterator[None]:
 
 
 @contextmanager
-def _connected(scheduler: str) -> Iterator[Any]:
+def _connected(scheduler: str, tell: Callable[[str], None]) -> Iterator[Any]:
     """A client of a running scheduler, with the TLS settings of Dask's own configuration."""
     from distributed import Client
 
@@ -82,6 +82,8 @@ def _connected(scheduler: str) -> Iterator[Any]:
             "dask scheduler. For tls:// set distributed.comm.tls in Dask's configuration"
         ) from error
     with client:
+        if not client.nthreads():
+            tell(f"{scheduler} has no workers yet; start some with: dask worker {scheduler}")
         try:
             client.wait_for_workers(1, timeout=FIRST_WORKER_S)
         except TimeoutError as error:

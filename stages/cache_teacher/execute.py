@@ -110,6 +110,9 @@ def _cache_split(
     masks = None if plan.ego_masks is None else plan.ego_masks.masks
     frames = writer.add_split(split.name, split.record, masks)
     targets = writer.add_teacher(split.name, plan.teacher_name, record)
+    if writer.erased:
+        progress.note(f"erased, to be made again with other settings: {', '.join(writer.erased)}")
+        writer.erased.clear()
     tasks = shard_tasks(split.samples, frames, targets)
     rigs = sum(task.shard.rigs for task in tasks)
     progress.begin(f"cache {split.name}", split.record.rigs, split.record.rigs - rigs)

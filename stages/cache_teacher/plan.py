@@ -72,6 +72,8 @@ class CachePlan:
             f"images   {width} × {height}, {self.config.image.encoding}",
             f"teacher  {self.config.teacher.id}, in the cache as {self.teacher_name}",
         ]
+        if self.config.overwrite:
+            lines.append("overwrite what has other settings is erased, a teacher in every split it was made for")
         return lines + [line for split in self.splits for line in split.describe()]
 
 

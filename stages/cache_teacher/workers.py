@@ -55,7 +55,7 @@ def open_workers(context: RunContext, progress: Progress) -> Iterator[Workers]:
         return
     if not open_storage(config.cache).shared:
         raise ConfigError(f"other processes do not see {config.cache}; leave out --workers and --scheduler")
-    with open_cluster(config.scheduler, config.workers or 0) as client:
+    with open_cluster(config.scheduler, config.workers or 0, progress.note) as client:
         yield DaskWorkers(client, context, progress)
 
 
@@ -87,7 +87,7 @@ class DaskWorkers:
         self._topic = f"fsmde-{context.run}"
         self._alone_since: float | None = None
         self._address = client.scheduler.address
-        progress.note(f"Dask scheduler {self._address}, {self._workers()} workers{dashboard(client)}")
+        progress.note(f"Dask scheduler {self._address}{dashboard(client)}")
 
     def load_teacher(self) -> None:
         """See `Workers`."""
@@ -209,7 +209,7 @@ class _Tally:
             self.begun.add(news["task"])
             self._partly[news["task"]] = news["done"]
             self._show()
-        self._progress.working(news["name"], f"{news['task']}: {news['done']} done")
+        self._progress.working(news["name"], f"{news['task']}: {news['done']} of {news['rigs']}")
 
     def finished(self, task: ShardTask) -> None:
         """A task is in the journal."""
@@ -236,7 +236,7 @@ def _run_task(context: RunContext, task: ShardTask, topic: str) -> int:
     worker = get_worker()
 
     def tell(done: int) -> None:
-        worker.log_event(topic, {"name": str(worker.name), "task": task.name, "done": done})
+        worker.log_event(topic, {"name": str(worker.name), "task": task.name, "done": done, "rigs": task.shard.rigs})
 
     tell(0)
     return cache_shard(_workbench(context), task, tell)

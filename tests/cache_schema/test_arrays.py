@@ -31,4 +31,4 @@ def test_every_array_says_what_it_is() -> None:
 
 
 def test_the_page_shows_this_table() -> None:
-    assert markdown() in DOCS.read_text(encoding="utf-8"), "run: python -m cache_schema.arrays, and paste it there"
+    assert markdown() in DOCS.read_text(encoding="utf-8"), "run: cache_schema.arrays.markdown(), and paste it there"

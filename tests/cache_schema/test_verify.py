@@ -12,6 +12,8 @@ import pytest
 
 from cache_schema import Cache, CacheWriter, ImageSpec
 from cache_schema.errors import CacheCorruptError, CacheMissingError
+from cache_schema.manifest_file import write_copy
+from cache_schema.mender import CacheMender
 from cache_schema.storage import open_storage
 from cache_schema.verify import Damage, Verification, planned_bytes, verify
 from tests.tiny_cache import dataset, ego_masks, split_record, write_tiny_cache
@@ -177,6 +179,35 @@ def test_a_cache_without_manifest_and_copy_cannot_be_verified(cache: Path) -> No
         look(cache)
     with pytest.raises(CacheMissingError):
         look(cache / "train")
+
+
+@pytest.mark.parametrize("root", [None, "{}", "{"])
+def test_a_lost_root_is_not_taken_for_a_new_cache(cache: Path, root: str | None) -> None:
+    """Written again without a question, it would hide months of a teacher's work."""
+    before = (cache / "zarr.json").read_bytes()
+    (cache / "zarr.json").unlink()
+    if root is not None:
+        (cache / "zarr.json").write_text(root)
+    with pytest.raises(CacheCorruptError, match=r"zarr\.json is damaged .* fsmde verify .* --repair"):
+        Cache(cache)
+    image = ImageSpec(height=64, width=96)
+    with (
+        pytest.raises(CacheCorruptError, match="--repair"),
+        CacheWriter(cache, dataset(), image, code_version="test", overwrite=True),
+    ):
+        pass
+    with CacheMender(cache):
+        pass
+    assert (cache / "zarr.json").read_bytes() == before
+
+
+def test_a_copy_that_a_dying_run_left_behind_is_renewed(cache: Path) -> None:
+    before = (cache / ".fsmde/manifest.json").read_bytes()
+    write_copy(open_storage(cache), Cache(cache).manifest.model_copy(update={"code_version": "older"}))
+    assert only(cache).file == ".fsmde/manifest.json"
+    with CacheWriter(cache, dataset(), ImageSpec(height=64, width=96), code_version="test"):
+        pass
+    assert (cache / ".fsmde/manifest.json").read_bytes() == before
 
 
 def test_what_is_not_finished_is_no_damage(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ What happens follows from the seed, but for the time that threads and processes 
 
 from __future__ import annotations
 
+import gc
 import math
 import os
 import random
@@ -168,6 +169,7 @@ def run(settings: CacheTeacherConfig, trace: Path, death: Death | None = None, w
 
 def _stage_1(settings: CacheTeacherConfig, trace: Path, death: AtOperation | None, workers: Workers | None) -> None:
     """What the process of a run does."""
+    gc.freeze()  # a collection would touch, and so copy, every object that the server has imported
     try:
         _refuse_threads(os.getppid())
         _use_server_of_parent()

@@ -318,7 +318,7 @@ def test_processes_of_our_own_write_the_same_bytes(
     with dask.config.set({"distributed.worker.multiprocessing-method": "forkserver"}):
         result = cache_world(world, tmp_path / "zarr", *ONE, "--workers", "2")
     assert result.exit_code == 0, result.output
-    assert "2 workers" in result.output
+    assert "worker 0" in result.output
     assert file_contents(tmp_path / "zarr") == undisturbed
 
 
