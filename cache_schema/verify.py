@@ -14,6 +14,7 @@ from cache_schema.journal import FileRecord, GroupRecord, Journal, ShardRecord
 from cache_schema.layout import MANIFEST_COPY, ROOT, STATE_FOLDER
 from cache_schema.manifest import Manifest, Record
 from cache_schema.manifest_file import read_copy, read_manifest
+from cache_schema.metadata import group_documents
 from cache_schema.shards import ShardBytes, layout_of
 from cache_schema.storage import Storage
 
