@@ -8,12 +8,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import zarr
 
 from cache_schema import Cache, samples_digest
 from cache_schema.arrays import ArraySpec
-from cache_schema.groups import frames_of, shards_of, targets_of
+from cache_schema.groups import Group, frames_of, shards_of, targets_of
 from cache_schema.metadata import encode_shard
-from cache_schema.shards import ShardedArray
 from stages.cache_teacher.datasets.base import SampleRef
 from stages.cache_teacher.execute import execute
 from stages.cache_teacher.plan import CachePlan, SplitPlan
@@ -38,11 +38,16 @@ def estimate(plan: CachePlan, progress: Progress, *, code_version: str) -> dict[
         groups = frames_of(cache.manifest, split.name), targets_of(cache.manifest, split.name, plan.teacher_name)
         return {
             f"{group.path}/{array.name}".removeprefix(f"{split.name}/"): _predict(
-                array, ShardedArray(cache.storage, group, array).rows(0, split.record.rigs), rows, config.shard_rigs
+                array, _stored(cache, group, array), rows, config.shard_rigs
             )
             for group in groups
             for array in group.arrays
         }
+
+
+def _stored(cache: Cache, group: Group, array: ArraySpec) -> np.ndarray:
+    """All of an array, through zarr: what is behind a rig's end is not stored, and zarr fills it in."""
+    return np.asarray(zarr.open_array(cache.storage.path(f"{group.path}/{array.name}"), mode="r"))
 
 
 def _predict(array: ArraySpec, block: np.ndarray, rows: Sequence[int], shard_rigs: int) -> float:

@@ -57,7 +57,7 @@ def test_a_finished_cache_is_left_alone(cache: Path, cache_world: Cli, world: Pa
     before = file_contents(cache)
     again = cache_world(world, cache)
     assert again.exit_code == 0
-    assert "0 rigs cached now" in again.output
+    assert "nothing to do" in again.output
     assert file_contents(cache) == before
 
 
