@@ -169,7 +169,7 @@ def frame_sizes(dataset: DatasetIdentity, image: ImageSpec, split: SplitRecord) 
         "camera": len(dataset.cameras),
         "point": split.lidar_points,
         "text": split.text_bytes,
-        "byte": _whole_chunks(len(dataset.cameras) * image.height * image.width * 3, IMAGE_CHUNK_BYTES),
+        "byte": whole_chunks(len(dataset.cameras) * image.height * image.width * 3, IMAGE_CHUNK_BYTES),
         "height": image.height,
         "width": image.width,
         "rgb": 3,
@@ -181,7 +181,8 @@ def frame_sizes(dataset: DatasetIdentity, image: ImageSpec, split: SplitRecord) 
     }
 
 
-def _whole_chunks(size: int, chunk: int) -> int:
+def whole_chunks(size: int, chunk: int) -> int:
+    """A size rounded up to chunks."""
     return -(-size // chunk) * chunk
 
 

@@ -21,7 +21,7 @@ from cache_schema.errors import CacheCorruptError, CacheIncompleteError, CacheMi
 from cache_schema.frames import LidarView
 from cache_schema.groups import Group, frames_of, targets_of
 from cache_schema.images import decode_jpeg
-from cache_schema.manifest import Manifest, SplitRecord, ego_masks_digest
+from cache_schema.manifest import Manifest, SplitRecord, ego_masks_digest, no_ego_masks
 from cache_schema.manifest_file import read_manifest
 from cache_schema.shards import ShardedArray
 from cache_schema.storage import Storage, open_storage
@@ -166,7 +166,7 @@ class FrameReader(Sequence[CachedRig]):
 
     @cached_property
     def _ego_masks(self) -> Bool[np.ndarray, "mask H W"]:
-        masks = self._arrays.whole(EGO_MASK.name) if self.record.ego_masks else _no_masks(self._manifest)
+        masks = self._arrays.whole(EGO_MASK.name) if self.record.ego_masks else no_ego_masks(self._manifest.image)
         if ego_masks_digest(masks) != self.record.ego_masks_sha256:
             raise CacheCorruptError(
                 f"the ego masks in {self._arrays.place} are lost or damaged; mend them with: fsmde verify --repair"
@@ -249,10 +249,6 @@ def _checked_index(index: int, length: int) -> int:
     if not 0 <= position < length:
         raise IndexError(f"rig {index} of {length}")
     return int(position)
-
-
-def _no_masks(manifest: Manifest) -> np.ndarray:
-    return np.zeros((0, manifest.image.height, manifest.image.width), np.uint8)
 
 
 def _text(stored: np.ndarray) -> str:

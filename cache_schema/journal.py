@@ -52,6 +52,11 @@ class ShardRecord(GroupRecord):
     start: int
     stop: int
 
+    @property
+    def rigs(self) -> int:
+        """Number of rigs."""
+        return self.stop - self.start
+
 
 class Journal:
     """The records of one group of arrays."""
@@ -76,8 +81,7 @@ class Journal:
 
     def rigs_done(self) -> int:
         """Number of rigs in finished shards; a record that cannot be understood counts for none."""
-        records = (entry for entry in self.entries().values() if isinstance(entry, ShardRecord))
-        return sum(record.stop - record.start for record in records)
+        return sum(entry.rigs for entry in self.entries().values() if isinstance(entry, ShardRecord))
 
     def append(self, record: ShardRecord) -> None:
         """Add a shard's record; on return it is durable."""

@@ -206,6 +206,11 @@ def differing_fields(stored: BaseModel, asked: BaseModel, skip: Sequence[str] = 
     return lines
 
 
+def no_ego_masks(image: ImageSpec) -> np.ndarray:
+    """The stack of ego masks of a dataset without any: (0, height, width) uint8."""
+    return np.zeros((0, image.height, image.width), np.uint8)
+
+
 def ego_masks_digest(masks: np.ndarray) -> str:
     """SHA-256 of a stack of ego masks (mask, height, width) uint8."""
     return hashlib.sha256(np.ascontiguousarray(masks).tobytes()).hexdigest()

@@ -7,15 +7,14 @@ from pathlib import Path
 
 import numpy as np
 
-from cache_schema.arrays import EGO_MASK
 from cache_schema.groups import Group
 from cache_schema.journal import Journal, ShardRecord
 from cache_schema.manifest import Manifest
 from cache_schema.manifest_file import write_manifest
-from cache_schema.metadata import encode_shard, group_documents
+from cache_schema.metadata import group_files
 from cache_schema.storage import open_storage
 from cache_schema.verify import sound_manifest
-from cache_schema.writer import CacheWriter, GroupWriter
+from cache_schema.writer import CacheWriter
 
 
 class CacheMender(CacheWriter):
@@ -25,11 +24,9 @@ class CacheMender(CacheWriter):
         manifest, _ = sound_manifest(open_storage(path))
         super().__init__(path, manifest.dataset, manifest.image, code_version=manifest.code_version)
 
-    def restore_metadata(self, group: Group, ego_masks: np.ndarray | None) -> None:
-        """Write again what a group holds beside its shards; `ego_masks` (mask, height, width) where it has any."""
-        files = group_documents(self.manifest, group)
-        if group.teacher is None and ego_masks is not None and len(ego_masks):
-            files[group.key(EGO_MASK)] = encode_shard(EGO_MASK, ego_masks, group.record.shard_rigs)
+    def restore_metadata(self, group: Group, ego_masks: np.ndarray) -> None:
+        """Write again what a group holds beside its shards; `ego_masks` (mask, height, width), which may be none."""
+        files = group_files(self.manifest, group, ego_masks)
         journal = Journal(self.storage, group.path)
         made_with = {entry.config_sha256 for entry in journal.entries().values() if isinstance(entry, ShardRecord)}
         with self.storage.part_of(self.run):
@@ -41,10 +38,6 @@ class CacheMender(CacheWriter):
         journal = Journal(self.storage, group.path)
         with self.storage.part_of(self.run):
             journal.remove(journal.key(shard) for shard in shards)
-
-    def writer(self, group: Group) -> GroupWriter:
-        """The writer of a group's shards."""
-        return GroupWriter(self.storage, group, self.run)
 
     def _open(self) -> Manifest:
         manifest, damages = sound_manifest(self.storage)

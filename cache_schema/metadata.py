@@ -37,6 +37,16 @@ def group_documents(manifest: Manifest, group: Group) -> Documents:
     return {key: value.to_bytes() for key, value in objects.items() if key != ROOT}
 
 
+def group_files(manifest: Manifest, group: Group, ego_masks: np.ndarray) -> Documents:
+    """All that a group holds beside its shards: metadata and, with the frames, the ego masks (mask, height, width)."""
+    masks = {
+        group.key(array): encode_shard(array, ego_masks, group.record.shard_rigs)
+        for array in group.whole_arrays
+        if len(ego_masks)
+    }
+    return group_documents(manifest, group) | masks
+
+
 def root_document(manifest: Manifest) -> bytes:
     """The root's zarr.json: the manifest with its digest, and the consolidated metadata of all that is complete.
 

@@ -69,7 +69,7 @@ def summarise(cache: Cache) -> Summary:
 
 def _group(storage: Storage, group: Group) -> GroupSummary:
     records = Journal(storage, group.path).shards().values()
-    rigs = sum(record.stop - record.start for record in records)
+    rigs = sum(record.rigs for record in records)
     stored: Counter[str] = Counter()
     for record in records:
         for array in group.arrays:

@@ -17,14 +17,22 @@ from typing import TypeVar
 import numpy as np
 
 from cache_schema.agreement import OTHER_CACHE, refuse_difference, refuse_other_split, stored_manifest
-from cache_schema.arrays import EGO_MASK, ArraySpec
+from cache_schema.arrays import ArraySpec
 from cache_schema.errors import CacheError, CacheIncompleteError, CacheMismatchError
 from cache_schema.groups import Group, Shard, frames_of, groups_of, targets_of
 from cache_schema.journal import FileRecord, Journal, ShardRecord
 from cache_schema.layout import journal_folder
-from cache_schema.manifest import DatasetIdentity, ImageSpec, Manifest, SplitRecord, TeacherRecord, ego_masks_digest
+from cache_schema.manifest import (
+    DatasetIdentity,
+    ImageSpec,
+    Manifest,
+    SplitRecord,
+    TeacherRecord,
+    ego_masks_digest,
+    no_ego_masks,
+)
 from cache_schema.manifest_file import read_copy, read_manifest, write_copy, write_manifest
-from cache_schema.metadata import Documents, encode_shard, group_documents
+from cache_schema.metadata import Documents, encode_shard, group_documents, group_files
 from cache_schema.shards import ShardBytes, layout_of
 from cache_schema.storage import Storage, open_storage
 
@@ -101,7 +109,7 @@ class GroupWriter:
         if set(blocks) != expected:
             raise CacheError(f"{self.group.path} expects the arrays {sorted(expected)}, got {sorted(blocks)}")
         for array in self.group.arrays:
-            block, shape = blocks[array.name], (shard.stop - shard.start, *array.shape(self.group.sizes)[1:])
+            block, shape = blocks[array.name], (shard.rigs, *array.shape(self.group.sizes)[1:])
             if block.shape != shape or block.dtype != array.dtype:
                 what = f"{self.group.path}/{array.name} rigs {shard.start}..{shard.stop}"
                 raise CacheError(f"{what}: got {block.dtype} {block.shape}, expected {array.dtype} {shape}")
@@ -162,8 +170,7 @@ class CacheWriter:
 
         `ego_masks` (mask, height, width) uint8, 0 on the own car, at the size of the stored images.
         """
-        image = self.manifest.image
-        masks = np.zeros((0, image.height, image.width), np.uint8) if ego_masks is None else ego_masks
+        masks = no_ego_masks(self.manifest.image) if ego_masks is None else ego_masks
         record = record.model_copy(update={"ego_masks": len(masks), "ego_masks_sha256": ego_masks_digest(masks)})
         stored = self.manifest.splits.get(name)
         if stored is not None and self._differs(
@@ -172,7 +179,7 @@ class CacheWriter:
             self._erase_split(name)
         if name not in self.manifest.splits:
             self._declare_split(name, record, masks)
-        return self._writer(frames_of(self.manifest, name))
+        return self.writer(frames_of(self.manifest, name))
 
     def add_teacher(self, split: str, name: str, record: TeacherRecord) -> GroupWriter:
         """Declare a teacher for a split and make its arrays; the frames are not touched."""
@@ -185,7 +192,7 @@ class CacheWriter:
         group = targets_of(manifest, split, name)
         if name not in self.manifest.teachers or Journal(self.storage, group.path).group() is None:
             self._make(manifest, group, group_documents(manifest, group))
-        return self._writer(group)
+        return self.writer(group)
 
     def complete_split(self, split: str, writer: GroupWriter) -> None:
         """Mark the frames of a split complete, so that they can be read."""
@@ -259,10 +266,7 @@ class CacheWriter:
     def _declare_split(self, name: str, record: SplitRecord, masks: np.ndarray) -> None:
         manifest = self.manifest.model_copy(update={"splits": {**self.manifest.splits, name: record}})
         group = frames_of(manifest, name)
-        files = group_documents(manifest, group)
-        if len(masks):
-            files[group.key(EGO_MASK)] = encode_shard(EGO_MASK, masks, record.shard_rigs)
-        self._make(manifest, group, files)
+        self._make(manifest, group, group_files(manifest, group, masks))
 
     def _make(self, manifest: Manifest, group: Group, files: Documents) -> None:
         """Write what a group holds beside its shards, then its record, then the manifest that speaks of it."""
@@ -273,7 +277,8 @@ class CacheWriter:
             Journal(self.storage, group.path).set_group(files, group.config_sha256)
         self._save(manifest)
 
-    def _writer(self, group: Group) -> GroupWriter:
+    def writer(self, group: Group) -> GroupWriter:
+        """The writer of a group's shards, in the name of this run."""
         return GroupWriter(self.storage, group, self.run)
 
     def _refuse_pending(self, writer: GroupWriter) -> None:

@@ -36,8 +36,9 @@ def dataset(name: str = "tiny") -> DatasetIdentity:
     return DatasetIdentity(name=name, version="1", cameras=CAMERAS, adjacent_pairs=PAIRS, native_size=NATIVE)
 
 
-def teacher_record(size_hw: tuple[int, int], **targets: object) -> TeacherRecord:
-    identity = TeacherIdentity(
+def teacher_identity() -> TeacherIdentity:
+    """Nobody: a teacher that made no targets but these."""
+    return TeacherIdentity(
         id="tiny",
         revision=None,
         weights_sha256="0" * 64,
@@ -47,8 +48,11 @@ def teacher_record(size_hw: tuple[int, int], **targets: object) -> TeacherRecord
         flip=False,
         scales=(1.0,),
     )
+
+
+def teacher_record(size_hw: tuple[int, int], **targets: object) -> TeacherRecord:
     spec = {"height": size_hw[0] // 4, "width": size_hw[1] // 4, "bins": BinSpec(count=16), "token_grid": (2, 3)}
-    return TeacherRecord(identity=identity, targets=TargetSpec.model_validate(spec | targets))
+    return TeacherRecord(identity=teacher_identity(), targets=TargetSpec.model_validate(spec | targets))
 
 
 def split_record(rigs: int, shard_rigs: int = 4) -> SplitRecord:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from cache_schema import LIDAR_CHUNK_POINTS, DatasetIdentity, ImageSpec, SplitRecord, samples_digest
 from cache_schema.agreement import refuse_other_split, stored_manifest
+from cache_schema.arrays import whole_chunks
 from cache_schema.errors import DatasetError
 from cache_schema.journal import Journal
 from cache_schema.layout import frames_group, teacher_group
@@ -152,7 +153,7 @@ def _split_record(
         rigs=len(samples),
         samples_sha256=samples_digest((sample.scene, sample.sample) for sample in samples),
         shard_rigs=config.shard_rigs,
-        lidar_points=-(-points // LIDAR_CHUNK_POINTS) * LIDAR_CHUNK_POINTS,
+        lidar_points=whole_chunks(points, LIDAR_CHUNK_POINTS),
         text_bytes=max(len(text.encode()) for text in names),
     )
 

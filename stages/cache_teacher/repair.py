@@ -13,7 +13,7 @@ from cache_schema.errors import CacheCorruptError, ConfigError, TeacherError
 from cache_schema.groups import Group, frames_of, groups_of, targets_of
 from cache_schema.journal import FileRecord, Journal, ShardRecord
 from cache_schema.layout import ROOT
-from cache_schema.manifest import differing_fields
+from cache_schema.manifest import differing_fields, no_ego_masks
 from cache_schema.manifest_file import write_manifest
 from cache_schema.mender import CacheMender
 from cache_schema.metadata import group_documents
@@ -120,8 +120,9 @@ def _mend_whole_files(mender: CacheMender, group: Group, wrong: Sequence[Damage]
         if key not in keys:
             mender.storage.delete(key)
     if keys.intersection(no_shard):
-        masks = _masks(mender.manifest, sources) if group.teacher is None and group.record.ego_masks else None
-        mender.restore_metadata(group, masks)
+        with_masks = group.teacher is None and group.record.ego_masks
+        manifest = mender.manifest
+        mender.restore_metadata(group, _masks(manifest, sources) if with_masks else no_ego_masks(manifest.image))
 
 
 def _masks(manifest: Manifest, sources: Sources) -> np.ndarray:

@@ -31,7 +31,7 @@ from cache_schema import (
     put_rig,
 )
 from cache_schema.errors import DatasetError, TeacherError
-from cache_schema.manifest import differing_fields
+from cache_schema.manifest import differing_fields, no_ego_masks
 from cache_schema.soft_targets import encode
 from stages.cache_teacher.config import CacheTeacherConfig
 from stages.cache_teacher.datasets.base import RigDataset, SampleRef
@@ -122,11 +122,13 @@ class Workbench:
 
     def require_masks(self, expected_sha256: str | None) -> None:
         """Raise DatasetError where this machine has other ego masks than the cache."""
-        image = self.context.config.image
-        none = np.zeros((0, image.height, image.width), np.uint8)
-        found = ego_masks_digest(none if self.ego_masks is None else self.ego_masks.masks)
-        if found != expected_sha256:
+        if self._masks_sha256 != expected_sha256:
             raise DatasetError(f"the ego masks in {self.context.config.ego_masks} are not those of the cache")
+
+    @cached_property
+    def _masks_sha256(self) -> str:
+        none = no_ego_masks(self.context.config.image)
+        return ego_masks_digest(none if self.ego_masks is None else self.ego_masks.masks)
 
     def targets(self, rig: RigFrames, spec: TargetSpec) -> dict[str, np.ndarray]:
         """What the teacher says about a rig, as rows of the arrays of its group."""
@@ -149,12 +151,19 @@ class Workbench:
         """False where a cell of the target grid holds any of the own car."""
         grid = np.ones((len(rig.images), spec.height, spec.width), bool)
         if self.ego_masks is not None:
-            masks = torch.from_numpy(self.ego_masks.masks).float()[:, None]
-            world = F.adaptive_avg_pool2d(masks, (spec.height, spec.width))[:, 0].numpy() == 1
             for view, mask in enumerate(self.ego_mask_index(rig.scene)):
                 if mask >= 0:
-                    grid[view] = world[mask]
+                    grid[view] = self._world_cells[mask]
         return grid
+
+    @cached_property
+    def _world_cells(self) -> Bool[np.ndarray, "M h w"]:
+        """False where a cell of the target grid holds any of the own car, per mask."""
+        assert self.ego_masks is not None
+        assert self.context.teacher is not None
+        spec = self.context.teacher.targets
+        masks = torch.from_numpy(self.ego_masks.masks).float()[:, None]
+        return np.asarray(F.adaptive_avg_pool2d(masks, (spec.height, spec.width))[:, 0].numpy() == 1)
 
 
 def cache_shard(bench: Workbench, task: ShardTask, tell: Tell) -> int:

@@ -26,15 +26,15 @@ from cache_schema import (
     RigFrames,
     SplitRecord,
     TargetSpec,
-    TeacherIdentity,
-    TeacherKind,
     TeacherRecord,
     empty_frames,
     put_rig,
     samples_digest,
 )
+from cache_schema.arrays import whole_chunks
 from cache_schema.images import decode_jpeg, encode_jpeg
 from cache_schema.soft_targets import Moments, certain_spread, encode
+from tests.tiny_cache import teacher_identity
 
 SHARD_RIGS = 16
 IMAGE = ImageSpec()
@@ -135,12 +135,12 @@ def write_cache(path: Path, rigs: Sequence[Rig]) -> None:
         rigs=len(rigs),
         samples_sha256=samples_digest((rig.frames.scene, rig.frames.sample) for rig in rigs),
         shard_rigs=SHARD_RIGS,
-        lidar_points=-(-points // LIDAR_CHUNK_POINTS) * LIDAR_CHUNK_POINTS,
+        lidar_points=whole_chunks(points, LIDAR_CHUNK_POINTS),
         text_bytes=max(len(text.encode()) for rig in rigs for text in (rig.frames.scene, rig.frames.sample)),
     )
     with CacheWriter(path, dataset, IMAGE, code_version="bench") as writer:
         frames = writer.add_split("train", split, ego_masks(views))
-        teacher = writer.add_teacher("train", "t", TeacherRecord(identity=_nobody(), targets=TARGETS))
+        teacher = writer.add_teacher("train", "t", TeacherRecord(identity=teacher_identity(), targets=TARGETS))
         for shard in frames.pending():
             members = rigs[shard.start : shard.stop]
             blocks = empty_frames(len(members), dataset, IMAGE, split)
@@ -151,19 +151,6 @@ def write_cache(path: Path, rigs: Sequence[Rig]) -> None:
             teacher.write(shard, {name: np.stack([row[name] for row in targets]) for name in targets[0]})
         writer.complete_split("train", frames)
         writer.complete_teacher("train", "t", teacher)
-
-
-def _nobody() -> TeacherIdentity:
-    return TeacherIdentity(
-        id="bench",
-        revision=None,
-        weights_sha256="0" * 64,
-        architecture="none",
-        kind=TeacherKind.DISPARITY_AFFINE_INVARIANT,
-        processor={},
-        flip=False,
-        scales=(1.0,),
-    )
 
 
 def _rig(real: RigFrames, i: int) -> Rig:

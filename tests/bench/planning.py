@@ -13,12 +13,13 @@ from typing import Any
 import numpy as np
 from rich.table import Table
 
-from cache_schema import CacheWriter, GroupWriter, TargetSpec, TeacherIdentity, TeacherKind, TeacherRecord
+from cache_schema import CacheWriter, GroupWriter, TargetSpec, TeacherRecord
 from cache_schema.journal import Journal, ShardRecord
 from stages.cache_teacher.config import CacheTeacherConfig, TeacherSettings
 from stages.cache_teacher.execute import shard_tasks
 from stages.cache_teacher.plan import plan
 from tests.dgp_world import write_dgp_world
+from tests.tiny_cache import teacher_identity
 
 SCENES, SAMPLES = 200, 100
 DONE = 0.5
@@ -65,11 +66,7 @@ def config(root: Path, cache: Path) -> CacheTeacherConfig:
 
 
 def open_split(writer: CacheWriter, planned: Any) -> tuple[GroupWriter, GroupWriter]:
-    identity = TeacherIdentity(
-        id="none", revision=None, weights_sha256="0" * 64, architecture="None",
-        kind=TeacherKind.DISPARITY_AFFINE_INVARIANT, processor={}, flip=False, scales=(1.0,),
-    )  # fmt: skip
-    record = TeacherRecord(identity=identity, targets=TargetSpec(height=96, width=160))
+    record = TeacherRecord(identity=teacher_identity(), targets=TargetSpec(height=96, width=160))
     frames = writer.add_split("train", planned.splits[0].record)
     return frames, writer.add_teacher("train", "none", record)
 
