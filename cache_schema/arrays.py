@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Literal
 
 from cache_schema.manifest import LIDAR_CHUNK_POINTS, DatasetIdentity, ImageSpec, SplitRecord, TargetSpec
@@ -17,8 +17,8 @@ from cache_schema.manifest import LIDAR_CHUNK_POINTS, DatasetIdentity, ImageSpec
 IMAGE_CHUNK_BYTES = 2**19
 """Bytes in one chunk: a reader fetches as many chunks as the files of a rig need, not what is behind them."""
 
-Compression = Literal["zstd", "bitshuffle", "shuffle"]
-"""zstd alone, or after blosc has gathered equal bits, or equal bytes, of the values of a chunk."""
+Compression = Literal["zstd", "bitshuffle", "shuffle", "shuffle-lz4"]
+"""zstd alone, or after blosc has gathered the equal bits, or bytes, of a chunk's values; or lz4 instead of zstd."""
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class ArraySpec:
     """One array. Axis sizes come from `axis_sizes`; the first axis is `rig` unless the array has none.
 
     `per_rig` chunks hold one rig each, many in a shard; the other arrays are small and have one chunk per
-    shard. `chunk_sizes` splits an axis that rigs fill to different lengths.
+    shard. `chunk_length` splits the last axis, where rigs fill it to different lengths.
     """
 
     name: str
@@ -37,12 +37,12 @@ class ArraySpec:
     description: str
     per_rig: bool = False
     compression: Compression = "bitshuffle"
-    chunk_sizes: Mapping[str, int] = field(default_factory=dict)
+    chunk_length: int | None = None
 
     @property
     def ragged(self) -> bool:
         """Whether rigs fill it to different lengths; then chunks behind a rig's end are not stored."""
-        return bool(self.chunk_sizes)
+        return self.chunk_length is not None
 
     def shape(self, sizes: Mapping[str, int]) -> tuple[int, ...]:
         """Shape of the array for the given axis sizes."""
@@ -53,19 +53,19 @@ FRAME_ARRAYS = (
     ArraySpec(
         "image", ("rig", "byte"), "uint8", 0, "byte",
         "JPEG files of the cameras, one after the other in ring order, then zeros; their lengths are in image_length",
-        per_rig=True, compression="zstd", chunk_sizes={"byte": IMAGE_CHUNK_BYTES},
+        per_rig=True, compression="zstd", chunk_length=IMAGE_CHUNK_BYTES,
     ),
     ArraySpec("image_length", ("rig", "camera"), "uint32", 0, "byte", "length of the JPEG file"),
     ArraySpec(
-        "lidar_uv", ("rig", "point", "uv"), "uint16", 65535, "px",
+        "lidar_uv", ("rig", "uv", "point"), "uint16", 65535, "px",
         "pixel (u right, v down) of each LiDAR point in the native image of its camera: the cameras' points one after "
         "the other in ring order, one point per pixel, ordered by (v, u)",
-        per_rig=True, chunk_sizes={"point": LIDAR_CHUNK_POINTS},
+        per_rig=True, compression="shuffle-lz4", chunk_length=LIDAR_CHUNK_POINTS,
     ),
     ArraySpec(
         "lidar_depth", ("rig", "point"), "float32", math.nan, "m",
         "depth of each LiDAR point: z in the frame of its camera; NaN beyond the last point",
-        per_rig=True, compression="shuffle", chunk_sizes={"point": LIDAR_CHUNK_POINTS},
+        per_rig=True, compression="shuffle-lz4", chunk_length=LIDAR_CHUNK_POINTS,
     ),
     ArraySpec("lidar_count", ("rig", "camera"), "int32", -1, "1", "number of LiDAR points the camera sees"),
     ArraySpec(
@@ -210,8 +210,7 @@ def chunk_shapes(
         return tuple(max(size, 1) for size in shape), None
     if not array.per_rig:
         return (shard_rigs, *shape[1:]), None
-    inner = tuple(array.chunk_sizes.get(axis, size) for axis, size in zip(array.axes[1:], shape[1:], strict=True))
-    return (1, *inner), (shard_rigs, *shape[1:])
+    return (1, *shape[1:-1], array.chunk_length or shape[-1]), (shard_rigs, *shape[1:])
 
 
 def markdown_table(arrays: Iterable[ArraySpec]) -> str:

@@ -141,13 +141,13 @@ class FrameReader(Sequence[CachedRig]):
         files = self._arrays.rig("image", i, ends[-1]).data
         images = np.empty((len(ends), spec.height, spec.width, 3), np.uint8)
         for image, (start, end) in zip(images, pairwise([0, *ends]), strict=True):
-            image[...] = decode_jpeg(files[start:end], spec)
+            decode_jpeg(files[start:end], spec, out=image)
         return images
 
     def lidar(self, i: int) -> tuple[LidarView, ...]:
         """The LiDAR points of a rig, per camera."""
         ends = np.cumsum(self._arrays.row("lidar_count", i)).tolist()
-        uv = self._arrays.rig("lidar_uv", i, ends[-1])
+        uv = self._arrays.rig("lidar_uv", i, ends[-1]).T
         depth = self._arrays.rig("lidar_depth", i, ends[-1])
         return tuple(LidarView(uv[start:end], depth[start:end]) for start, end in pairwise([0, *ends]))
 
@@ -214,26 +214,22 @@ class _Arrays:
         """How messages name the group."""
         return self._storage.path(self._group.path)
 
-    def rig(self, name: str, i: int, *limits: int | None) -> np.ndarray:
-        """One rig's entry of an array that is chunked by rig; `limits` crop its axes."""
-        entry: np.ndarray = self._open(name).rows(i, i + 1, limits)[0]
-        return entry
+    def rig(self, name: str, i: int, length: int | None = None) -> np.ndarray:
+        """One rig's entry of an array that is chunked by rig; of a ragged one the first `length` of the last axis."""
+        return self._open(name).rig(i, length)
 
     def row(self, name: str, i: int) -> np.ndarray:
         """One rig's entry of a small array, whose chunks span a shard: the last chunks read are kept."""
         shard, row = divmod(i, self._group.record.shard_rigs)
         if (name, shard) not in self._blocks:
-            first = i - row
-            stop = min(first + self._group.record.shard_rigs, self._group.record.rigs)
-            self._blocks[name, shard] = self._open(name).rows(first, stop)
+            self._blocks[name, shard] = self._open(name).block(shard)
             if len(self._blocks) > _KEPT_BLOCKS:
                 self._blocks.popitem(last=False)
         return np.asarray(self._blocks[name, shard][row])
 
     def whole(self, name: str) -> np.ndarray:
         """An array that has no rigs."""
-        array = self._open(name)
-        return array.rows(0, array.layout.shape[0])
+        return self._open(name).block()
 
     def _open(self, name: str) -> ShardedArray:
         if name not in self._opened:

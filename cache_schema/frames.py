@@ -94,7 +94,7 @@ def _fill_lidar(blocks: dict[str, np.ndarray], row: int, lidar: Sequence[LidarVi
             f"its cameras see {total} LiDAR points in all, the cache has room for {room}; "
             f"start a new cache with --lidar-points {total}"
         )
-    blocks["lidar_uv"][row, :total] = np.concatenate([points.uv_px for points in lidar])
+    blocks["lidar_uv"][row, :, :total] = np.concatenate([points.uv_px for points in lidar]).T
     blocks["lidar_depth"][row, :total] = np.concatenate([points.depth_m for points in lidar])
     blocks["lidar_count"][row] = counts
 

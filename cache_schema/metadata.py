@@ -24,6 +24,7 @@ _COMPRESSORS: dict[str, tuple[Any, ...]] = {
     "zstd": (ZstdCodec(level=1), Crc32cCodec()),
     "bitshuffle": (BloscCodec(cname="zstd", clevel=5, shuffle="bitshuffle"), Crc32cCodec()),
     "shuffle": (BloscCodec(cname="zstd", clevel=5, shuffle="shuffle"), Crc32cCodec()),
+    "shuffle-lz4": (BloscCodec(cname="lz4hc", clevel=9, shuffle="shuffle"), Crc32cCodec()),
 }
 
 Documents = dict[str, bytes]

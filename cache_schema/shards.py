@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import math
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import product, zip_longest
+from itertools import product
 from typing import Any
 
 import google_crc32c
 import numpy as np
-from numcodecs import Blosc, Zstd
+from numcodecs import blosc, zstd
 
 from cache_schema.arrays import ArraySpec, chunk_shapes
 from cache_schema.errors import CacheCorruptError
@@ -24,7 +24,8 @@ from cache_schema.storage import Storage
 
 _ABSENT = 2**64 - 1
 _CRC_BYTES = 4
-_CODECS = {"zstd": Zstd(), "bitshuffle": Blosc(), "shuffle": Blosc()}
+_DAMAGE = (FileNotFoundError, ValueError, RuntimeError)
+"""What a lost or damaged chunk raises."""
 _KEPT_INDICES = 64
 
 Index = np.ndarray
@@ -66,7 +67,10 @@ def layout_of(array: ArraySpec, shape: tuple[int, ...], shard_rigs: int) -> Layo
 
 
 class ShardedArray:
-    """One array of a group, read only."""
+    """One array of a group, read only. Every checksum is compared.
+
+    Methods raise CacheCorruptError, naming the file and the rigs, where it is lost or damaged.
+    """
 
     def __init__(self, storage: Storage, group: Group, array: ArraySpec) -> None:
         self.layout = layout_of(array, array.shape(group.sizes), group.record.shard_rigs)
@@ -75,55 +79,57 @@ class ShardedArray:
         self._array = array
         self._indices: OrderedDict[int, Index] = OrderedDict()
 
-    def rows(self, start: int, stop: int, limits: tuple[int | None, ...] = ()) -> np.ndarray:
-        """Rigs [start, stop) of one shard; `limits` crop the axes after the first. Every checksum is compared.
-
-        Raises CacheCorruptError, naming the file and the rigs.
-        """
-        layout = self.layout
-        shard, first = divmod(start, layout.shard[0])
-        ends = [size if end is None else end for size, end in zip_longest(layout.shape[1:], limits)]
-        ranges = [(first, first + stop - start), *((0, end) for end in ends)]
-        cells = [range(low // c, -(-high // c)) for (low, high), c in zip(ranges, layout.chunk, strict=True)]
+    def rig(self, i: int, length: int | None = None) -> np.ndarray:
+        """One rig of an array whose chunks hold one; of a ragged one the first `length` along its last axis."""
+        shard, row = divmod(i, self.layout.shard[0])
         try:
-            found = self._cells(shard, cells)
-        except (FileNotFoundError, ValueError, RuntimeError) as error:
-            reason = "it is lost" if isinstance(error, FileNotFoundError) else str(error)
-            raise CacheCorruptError(
-                f"{self._storage.path(self.key(shard))}, rigs {start}..{stop}, cannot be read: {reason}; "
-                f"see what is damaged, and mend it, with: fsmde verify {self._storage.location}"
-            ) from error
-        offsets = [cell.start * c for cell, c in zip(cells, layout.chunk, strict=True)]
-        return found[tuple(slice(low - o, high - o) for (low, high), o in zip(ranges, offsets, strict=True))]
+            return self._rig(shard, row, self.layout.shape[-1] if length is None else length)
+        except _DAMAGE as error:
+            raise self._corrupt(shard, f"rig {i}", error) from error
+
+    def block(self, shard: int = 0) -> np.ndarray:
+        """All rigs of a shard, of an array that has one chunk for them, or the whole of one that has no rigs."""
+        try:
+            return _decode(self._storage.read(self.key(shard)), self.layout)
+        except _DAMAGE as error:
+            start = shard * self.layout.shard[0]
+            stop = min(start + self.layout.shard[0], self.layout.shape[0])
+            raise self._corrupt(shard, f"rigs {start}..{stop}", error) from error
 
     def key(self, shard: int) -> str:
         """Key of a shard's file in the storage."""
         return self._group.key(self._array, shard)
 
-    def _cells(self, shard: int, cells: Sequence[range]) -> np.ndarray:
-        """A box of whole chunks. Raises ValueError, RuntimeError or FileNotFoundError where one is damaged or lost."""
-        layout, key = self.layout, self.key(shard)
-        box = np.empty([len(cell) * c for cell, c in zip(cells, layout.chunk, strict=True)], layout.dtype)
-        if not layout.sharded:
-            _decode(self._storage.read(key), layout, box)
-            return box
-        index = self._index(shard)
-        stored = self._storage.read_ranges(key, [_extent(index, cell) for cell in product(*cells)])
-        for data, position in zip(stored, product(*(range(len(cell)) for cell in cells)), strict=True):
-            place = box[tuple(slice(p * c, (p + 1) * c) for p, c in zip(position, layout.chunk, strict=True))]
+    def _rig(self, shard: int, row: int, length: int) -> np.ndarray:
+        *outer, width = self.layout.chunk[1:]
+        chunks = -(-length // width)
+        extents = [(offset, size) for offset, size in self._index(shard)[row, :chunks].tolist()]
+        if (_ABSENT, _ABSENT) in extents:
+            raise ValueError("a chunk is absent")
+        entry = np.empty([*outer, chunks * width], self.layout.dtype)
+        for position, stored in enumerate(self._storage.read_ranges(self.key(shard), extents)):
+            place = entry[..., position * width : (position + 1) * width]
             if place.flags.c_contiguous:
-                _decode(data, layout, place)
+                _decode(stored, self.layout, place)
             else:
-                place[...] = _decode(data, layout)
-        return box
+                place[...] = _decode(stored, self.layout)[0]
+        return entry[..., :length]
 
     def _index(self, shard: int) -> Index:
+        """Offset and length of the chunks of each rig, (rigs, chunks, 2)."""
         if shard not in self._indices:
             end = self._storage.read_end(self.key(shard), _index_bytes(self.layout))
-            self._indices[shard] = _parse_index(end, self.layout)
+            self._indices[shard] = _parse_index(end, self.layout).reshape(self.layout.shard[0], -1, 2)
             if len(self._indices) > _KEPT_INDICES:
                 self._indices.popitem(last=False)
         return self._indices[shard]
+
+    def _corrupt(self, shard: int, rigs: str, error: Exception) -> CacheCorruptError:
+        reason = "it is lost" if isinstance(error, FileNotFoundError) else str(error)
+        return CacheCorruptError(
+            f"{self._storage.path(self.key(shard))}, {rigs}, cannot be read: {reason}; "
+            f"see what is damaged, and mend it, with: fsmde verify {self._storage.location}"
+        )
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_indices": OrderedDict()}
@@ -208,12 +214,13 @@ def _extent(index: Index, cell: tuple[int, ...]) -> tuple[int, int]:
 
 def _decode(stored: bytes, layout: Layout, place: np.ndarray | None = None) -> np.ndarray:
     chunk = np.empty(layout.chunk, layout.dtype) if place is None else place
-    _CODECS[layout.compression].decode(_checked(stored, "a chunk"), out=chunk)
+    decompress = zstd.decompress if layout.compression == "zstd" else blosc.decompress
+    decompress(_checked(stored, "a chunk"), chunk)
     return chunk
 
 
-def _checked(stored: bytes, what: str) -> bytes:
-    data, expected = stored[:-_CRC_BYTES], stored[-_CRC_BYTES:]
-    if google_crc32c.value(data) != int.from_bytes(expected, "little") or len(expected) < _CRC_BYTES:
+def _checked(stored: bytes, what: str) -> np.ndarray:
+    data = np.frombuffer(stored, np.uint8)[:-_CRC_BYTES]  # an array, since slices of bytes are copies
+    if len(stored) < _CRC_BYTES or google_crc32c.value(data) != int.from_bytes(stored[-_CRC_BYTES:], "little"):
         raise ValueError(f"the checksum of {what} does not match")
     return data

@@ -77,7 +77,7 @@ def _group(storage: Storage, group: Group) -> GroupSummary:
     arrays = []
     for array in group.arrays:
         shape = array.shape(group.sizes)
-        plain = 0 if array.chunk_sizes else rigs * math.prod(shape[1:]) * np.dtype(array.dtype).itemsize
+        plain = 0 if array.ragged else rigs * math.prod(shape[1:]) * np.dtype(array.dtype).itemsize
         size = stored[array.name]
         arrays.append(
             ArraySummary(

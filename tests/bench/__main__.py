@@ -19,7 +19,7 @@ def main() -> None:
     if not data:
         sys.exit("make bench needs real frames: set FSMDE_REAL_DATA to the folder that holds ddad_sample")
     dataset = DdadDataset(Path(data, "ddad_sample"), on_missing="skip")
-    console = Console(width=100)
+    console = Console(width=120)
     rigs: list[RigFrames] = [dataset.load("train", ref) for ref in dataset.samples("train")]
     with tempfile.TemporaryDirectory() as folder:
         measurements = {

@@ -7,7 +7,8 @@ teacher's: 0.18 MB per rig, where Depth Anything V2 Small with random weights ta
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import io
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -43,6 +44,8 @@ WINDOW = 0.9  # of the width and of the height of the native image
 Sample = tuple[CachedRig, CachedTargets]
 Value = bytes | np.ndarray | str | int
 Record = Mapping[str, Value]
+Decode = Callable[[bytes, np.ndarray], object]
+"""Puts the pixels of a JPEG file into an array."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +65,7 @@ class Rig:
             **{f"image_{view}": file for view, file in enumerate(self.files)},
             **self.targets,
             "view_relation": self.view_relation,
-            "lidar_uv": np.concatenate([view.uv_px for view in frames.lidar]),
+            "lidar_uv": np.concatenate([view.uv_px for view in frames.lidar]).T.copy(),
             "lidar_depth": np.concatenate([view.depth_m for view in frames.lidar]),
             "lidar_count": np.array([len(view.depth_m) for view in frames.lidar], np.int32),
             "intrinsics": frames.intrinsics_px,
@@ -88,14 +91,28 @@ def ego_masks(views: int) -> np.ndarray:
     return masks
 
 
-def sample_of(record: Record) -> Sample:
+def with_simplejpeg(file: bytes, image: np.ndarray) -> None:
+    """As the cache does it."""
+    decode_jpeg(file, IMAGE, out=image)
+
+
+def with_pillow(file: bytes, image: np.ndarray) -> None:
+    image[:] = np.asarray(Image.open(io.BytesIO(file)))
+
+
+def decoded(files: Sequence[bytes], decode: Decode) -> np.ndarray:
+    images = np.empty((len(files), IMAGE.height, IMAGE.width, 3), np.uint8)
+    for file, image in zip(files, images, strict=True):
+        decode(file, image)
+    return images
+
+
+def sample_of(record: Record, decode: Decode) -> Sample:
     """The training sample in a record, equal to what the cache hands out."""
     index = record["ego_mask_index"]
-    images = np.empty((len(index), IMAGE.height, IMAGE.width, 3), np.uint8)
-    for view, image in enumerate(images):
-        image[:] = decode_jpeg(record[f"image_{view}"], IMAGE)
+    images = decoded([record[f"image_{view}"] for view in range(len(index))], decode)
     ends = np.cumsum(record["lidar_count"])[:-1]
-    points = zip(np.split(record["lidar_uv"], ends), np.split(record["lidar_depth"], ends), strict=True)
+    points = zip(np.split(record["lidar_uv"].T, ends), np.split(record["lidar_depth"], ends), strict=True)
     rig = CachedRig(
         scene=record["scene"],
         sample=record["sample"],

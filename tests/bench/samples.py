@@ -3,6 +3,8 @@
 A sample is all that `Cache` hands out for a rig: six decoded images, LiDAR, calibration, poses, ego masks, and the
 teacher's targets, `moments` and the view relation. Every tool holds the same JPEG files and the same encoded
 targets, and reads rig by rig in the order they are stored, from files in the page cache, without worker processes.
+The others are measured twice: with the cache's JPEG decoder lent to them, and with Pillow, which MosaicML and
+webdataset themselves decode with.
 In a round each reads all rigs once, in turns, and ratios are taken within a round; what is shown are medians.
 
 Alone, once `make rivals` has run: FSMDE_REAL_DATA=… python -m tests.bench.samples
@@ -28,25 +30,37 @@ from rich.console import Console
 from rich.table import Table
 
 from cache_schema import Cache, RigFrames
-from cache_schema.images import decode_jpeg
 from cache_schema.soft_targets import expand
 from stages.cache_teacher.datasets.ddad import DdadDataset
 from tests.bench import rivals
-from tests.bench.content import IMAGE, TARGETS, Rig, Sample, make_rigs, sample_of, write_cache
+from tests.bench.content import (
+    TARGETS,
+    Decode,
+    Rig,
+    Sample,
+    decoded,
+    make_rigs,
+    sample_of,
+    with_pillow,
+    with_simplejpeg,
+    write_cache,
+)
 from tests.bench.measure import folder_bytes
 from tests.bench.rivals import RIVALS, Rival
 
 RIGS = 48
 ROUNDS, ROUNDS_EXPANDED = 7, 5
+TURN = 8  # rigs: half a shard, so that a pass finds the processor's caches as its own reading leaves them
 CEILING = "(decoding alone)"
 OURS = "this cache"
+WITHOUT_LIDAR = "this cache, images and targets"
 
 
 @dataclass(frozen=True)
 class Reader:
     """A way to read every sample once, and the bytes it keeps: as stored, and from the first reading on."""
 
-    samples: Callable[[], Iterable[Sample]]
+    samples: Callable[[Decode], Iterable[Sample]]
     stored: int
     once_read: int
 
@@ -55,27 +69,35 @@ def table(real: Sequence[RigFrames], folder: Path) -> Table:
     """Measure on rigs made from real ones. Without the rivals' packages, only the cache and the ceilings."""
     rigs = make_rigs(real, RIGS)
     readers, remarks = _readers(rigs, folder)
-    encoded = _seconds(
-        {CEILING: partial(_decoded, rigs)} | {name: reader.samples for name, reader in readers.items()}, ROUNDS
+    plain = _seconds(
+        {CEILING: partial(_decoded, rigs), WITHOUT_LIDAR: partial(_images_and_targets, Cache(folder / "zarr"))}
+        | {name: partial(reader.samples, with_simplejpeg) for name, reader in readers.items()},
+        ROUNDS,
     )
+    with_their_own = _seconds({name: partial(reader.samples, with_pillow) for name, reader in readers.items()}, ROUNDS)
     expanded = _seconds(
         {CEILING: partial(_decoded_and_expanded, rigs)}
         | {name: partial(_expanded, reader) for name, reader in readers.items()},
         ROUNDS_EXPANDED,
     )
-    shown = Table("", "MB per rig", "rigs/s", "of decoding", "cache ÷ it", "rigs/s, expanded", "of decoding, expanding")
+    shown = Table(
+        "", "MB per rig", "rigs/s", "of decoding", "cache ÷ it", "with Pillow", "cache ÷ it",
+        "expanded", "of both",
+    )  # fmt: skip
     shown.title = "Reading whole training samples in one process"
-    for name, times in encoded.items():
-        shown.add_row(
-            name,
-            f"{readers[name].stored / RIGS / 1e6:.2f}" if name in readers else "",
-            f"{RIGS / median(times):.1f}",
-            _ratio(encoded[CEILING], times),
-            _ratio(times, encoded[OURS]),
-            f"{RIGS / median(expanded[name]):.1f}",
-            _ratio(expanded[CEILING], expanded[name]),
-        )
-    spread = max(_spread(times[CEILING], times[name]) for times in (encoded, expanded) for name in readers)
+    for name, times in plain.items():
+        row = [name, "", f"{RIGS / median(times):.1f}", _ratio(plain[CEILING], times), _ratio(times, plain[OURS])]
+        if name in readers:
+            row[1] = f"{readers[name].stored / RIGS / 1e6:.2f}"
+        if name in with_their_own and name != OURS:
+            theirs = with_their_own[name]
+            row += [f"{RIGS / median(theirs):.1f}", _ratio(theirs, with_their_own[OURS])]
+        elif name in expanded:
+            row += ["", ""]
+        if name in expanded:
+            row += [f"{RIGS / median(expanded[name]):.1f}", _ratio(expanded[CEILING], expanded[name])]
+        shown.add_row(*row)
+    spread = max(_spread(times[CEILING], times[name]) for times in (plain, expanded) for name in readers)
     medians = f"{RIGS} rigs; medians of {ROUNDS} and {ROUNDS_EXPANDED} rounds, quartiles within ±{spread:.0%}"
     shown.caption = "\n".join([medians, *_grown(readers), *remarks])
     shown.caption_justify = "left"
@@ -84,7 +106,7 @@ def table(real: Sequence[RigFrames], folder: Path) -> Table:
 
 def _readers(rigs: Sequence[Rig], folder: Path) -> tuple[dict[str, Reader], list[str]]:
     """Readers that gave back exactly what was stored, and remarks: versions, and why a rival is missing."""
-    expected = [sample_of(rig.record()) for rig in rigs]
+    expected = [sample_of(rig.record(), with_simplejpeg) for rig in rigs]
     readers = {OURS: _checked(folder / "zarr", _write_ours(folder / "zarr", rigs), expected)}
     remarks = {}
     for number, rival in enumerate(RIVALS):
@@ -99,26 +121,26 @@ def _readers(rigs: Sequence[Rig], folder: Path) -> tuple[dict[str, Reader], list
     return readers, list(remarks.values())
 
 
-def _write_ours(path: Path, rigs: Sequence[Rig]) -> Callable[[], Iterable[Sample]]:
+def _write_ours(path: Path, rigs: Sequence[Rig]) -> Callable[[Decode], Iterable[Sample]]:
     write_cache(path, rigs)
     cache = Cache(path)
     frames, targets = cache.split("train"), cache.targets("train", "t")
-    return lambda: ((frames[i], targets[i]) for i in range(len(frames)))
+    return lambda _: ((frames[i], targets[i]) for i in range(len(frames)))
 
 
-def _write_rival(rival: Rival, path: Path, rigs: Sequence[Rig]) -> Callable[[], Iterable[Sample]]:
+def _write_rival(rival: Rival, path: Path, rigs: Sequence[Rig]) -> Callable[[Decode], Iterable[Sample]]:
     module = rivals.load(rival.package)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         rival.write(module, path, [rig.record() for rig in rigs])
         records = rival.reader(module, path)
-    return lambda: (sample_of(record) for record in records())
+    return lambda decode: (sample_of(record, decode) for record in records())
 
 
-def _checked(path: Path, samples: Callable[[], Iterable[Sample]], expected: Sequence[Sample]) -> Reader:
+def _checked(path: Path, samples: Callable[[Decode], Iterable[Sample]], expected: Sequence[Sample]) -> Reader:
     """The reader, once it has read every sample; this also brings the files into the page cache."""
     stored = folder_bytes(path)
-    for i, (sample, right) in enumerate(zip(samples(), expected, strict=True)):
+    for i, (sample, right) in enumerate(zip(samples(with_pillow), expected, strict=True)):
         if not _equal(sample, right):
             raise ValueError(f"rig {i} is not what was stored")
     return Reader(samples, stored, folder_bytes(path))
@@ -137,21 +159,26 @@ def _equal(a: Any, b: Any) -> bool:
 
 
 def _decoded(rigs: Sequence[Rig]) -> Iterator[object]:
-    return ([decode_jpeg(file, IMAGE) for file in rig.files] for rig in rigs)
+    return (decoded(rig.files, with_simplejpeg) for rig in rigs)
 
 
 def _decoded_and_expanded(rigs: Sequence[Rig]) -> Iterator[object]:
-    return (([decode_jpeg(file, IMAGE) for file in rig.files], expand(rig.targets, TARGETS)) for rig in rigs)
+    return ((decoded(rig.files, with_simplejpeg), expand(rig.targets, TARGETS)) for rig in rigs)
+
+
+def _images_and_targets(cache: Cache) -> Iterator[object]:
+    frames, targets = cache.split("train"), cache.targets("train", "t")
+    return ((frames.images(i), targets[i]) for i in range(len(frames)))
 
 
 def _expanded(reader: Reader) -> Iterator[object]:
-    return ((rig, expand(targets.encoded, TARGETS)) for rig, targets in reader.samples())
+    return ((rig, expand(targets.encoded, TARGETS)) for rig, targets in reader.samples(with_simplejpeg))
 
 
 def _seconds(passes: Mapping[str, Callable[[], Iterable[object]]], rounds: int) -> dict[str, list[float]]:
     """Wall time of each pass in every round.
 
-    Within a round the passes take turns rig by rig, so that other work on the machine disturbs all alike.
+    Within a round the passes take turns, so that other work on the machine disturbs all alike.
     """
     # As in training, where batches come and go: without it glibc hands each freed image back to the kernel, and what
     # a pass takes depends on which other one allocated something large before.
@@ -159,14 +186,13 @@ def _seconds(passes: Mapping[str, Callable[[], Iterable[object]]], rounds: int) 
     times: dict[str, list[float]] = {name: [0.0] * rounds for name in passes}
     names = list(passes)
     for turn in range(rounds):
-        running: dict[str, Iterator[object]] = {}
-        for step in range(RIGS + 1):  # the last step finds the end
-            first = (turn + step) % len(names)
+        running = {name: iter(make()) for name, make in passes.items()}
+        for step in range(0, RIGS, TURN):
+            first = (turn + step // TURN) % len(names)
             for name in names[first:] + names[:first]:
                 start = time.perf_counter()
-                if step == 0:
-                    running[name] = iter(passes[name]())
-                next(running[name], None)
+                for _ in range(TURN):
+                    next(running[name])
                 times[name][turn] += time.perf_counter() - start
     return times
 
@@ -201,7 +227,7 @@ def main() -> None:
     dataset = DdadDataset(Path(data, "ddad_sample"), on_missing="skip")
     real = [dataset.load("train", ref) for ref in dataset.samples("train")]
     with tempfile.TemporaryDirectory() as folder:
-        Console(width=100).print(table(real, Path(folder)))
+        Console(width=120).print(table(real, Path(folder)))
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ def test_names_axes_and_types_that_other_tools_rely_on() -> None:
     table = {
         a.name: (a.axes, a.dtype, a.unit) for a in [*FRAME_ARRAYS, *sum(TARGET_ARRAYS.values(), ()), VIEW_RELATION]
     }
-    assert table["lidar_uv"] == (("rig", "point", "uv"), "uint16", "px")
+    assert table["lidar_uv"] == (("rig", "uv", "point"), "uint16", "px")
     assert table["lidar_depth"] == (("rig", "point"), "float32", "m")
     assert table["view_relation"] == (("rig", "pair", "token_i", "token_j"), "float16", "1")
     for name in (
