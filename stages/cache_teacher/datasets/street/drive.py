@@ -181,7 +181,7 @@ def _mounting(random: np.random.Generator, config: StreetConfig, town: Town) -> 
     tint = random.uniform(0.95, 1.05, 3)
     cameras, intrinsics, lenses = [], [], []
     for k, (x, y) in enumerate(positions):
-        yaw, pitch, roll = np.deg2rad([60.0 * k, 3.5, 0.0, *random.normal(0, [1.0, 0.7, 0.4])])
+        yaw, pitch, roll = np.deg2rad(np.array([60.0 * k, 3.5, 0.0]) + random.normal(0, [1.0, 0.7, 0.4]))
         place = np.array([x, y, 1.58]) + random.normal(0, 0.02, 3)
         cameras.append(_camera_pose(place, yaw, pitch, roll))
         intrinsics.append(_intrinsics(random, config))
@@ -194,7 +194,7 @@ def _mounting(random: np.random.Generator, config: StreetConfig, town: Town) -> 
             )
         )
     rig_from_lidar = np.eye(4)
-    rig_from_lidar[:3, 3] = [-0.05, 0.0, 1.95, *random.normal(0, 0.02, 3)]
+    rig_from_lidar[:3, 3] = np.array([-0.05, 0.0, 1.95]) + random.normal(0, 0.02, 3)
     return Mounting(np.stack(cameras), rig_from_lidar, np.stack(intrinsics), tuple(lenses), own_car(random))
 
 
