@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 
 from stages.cache_teacher.datasets.street.ground import Ground
 from stages.cache_teacher.datasets.street.plot import Plot, clear_of_roads
 from stages.cache_teacher.datasets.street.solids import Builder, Material, Shape
-
-if TYPE_CHECKING:
-    from stages.cache_teacher.datasets.street.town import Style
+from stages.cache_teacher.datasets.street.style import Style
 
 STOREY_M = 3.1
 _REACH_M = 75.0

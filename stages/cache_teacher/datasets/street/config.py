@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Self
-
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 TILE = 8
@@ -40,7 +38,7 @@ class StreetConfig(BaseModel):
     """Time between consecutive rigs."""
 
     @model_validator(mode="after")
-    def _whole_tiles(self) -> Self:
+    def _whole_tiles(self) -> StreetConfig:
         for name in ("height", "width", "lidar_beams", "lidar_columns"):
             if getattr(self, name) % TILE:
                 raise ValueError(f"{name} is {getattr(self, name)}, expected a multiple of {TILE}")

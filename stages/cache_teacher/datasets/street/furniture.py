@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -13,9 +12,7 @@ from stages.cache_teacher.datasets.street.ground import KERB_M, Ground
 from stages.cache_teacher.datasets.street.plot import Plot, clear_of_roads
 from stages.cache_teacher.datasets.street.roads import Road
 from stages.cache_teacher.datasets.street.solids import Builder, Material, Shape
-
-if TYPE_CHECKING:
-    from stages.cache_teacher.datasets.street.town import Style
+from stages.cache_teacher.datasets.street.style import Style
 
 METAL = np.array([0.16, 0.17, 0.18])
 SIGNS = np.array([(0.55, 0.02, 0.02), (0.02, 0.10, 0.45), (0.60, 0.42, 0.02), (0.02, 0.25, 0.08), (0.60, 0.60, 0.60)])
@@ -76,7 +73,7 @@ class _Furnisher:
             rows.append((self._wire_pole, self._between(28, 40)))
         return rows
 
-    def _between(self, low: float, high: float) -> float:
+    def _between(self, low: int | float, high: int | float) -> float:
         return float(self.random.uniform(low, high))
 
     def _seed(self) -> int:
@@ -216,7 +213,7 @@ class _Furnisher:
                 hue = self.style.leaves * self._between(0.7, 1.2)
                 self.solids.add((x, y, z + 0.5), half, hue, Material.LEAVES, Shape.ELLIPSOID, seed=self._seed())
 
-    def _tree(self, x: float, y: float, z: float, lowest: float, tallest: float) -> None:
+    def _tree(self, x: float, y: float, z: float, lowest: int | float, tallest: int | float) -> None:
         """Round, tall or a conifer, with its foot at (x, y, z)."""
         tall = self._between(lowest, tallest)
         trunk = max(0.08, 0.03 * tall)

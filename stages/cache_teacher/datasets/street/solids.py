@@ -14,6 +14,9 @@ import torch
 from torch import Tensor
 
 
+Triple = tuple[int | float, int | float, int | float]
+
+
 class Shape(IntEnum):
     """The cube |q| ≤ 1, or what is left of it."""
 
@@ -92,7 +95,7 @@ class Solids:
         """(P, 3, 3): q = this · (p − centre)."""
         return self.axes / self.half[:, :, None]
 
-    def moved(self, x: float, y: float, z: float, heading: float) -> Solids:
+    def moved(self, x: int | float, y: int | float, z: int | float, heading: int | float) -> Solids:
         """Turned about the vertical through the origin, then shifted."""
         c, s = float(np.cos(heading)), float(np.sin(heading))
         return self.placed(np.array([[c, -s, 0, x], [s, c, 0, y], [0, 0, 1, z], [0, 0, 0, 1]]))
@@ -122,16 +125,16 @@ class Builder:
 
     def add(
         self,
-        centre: tuple[float, float, float],
-        half: tuple[float, float, float],
+        centre: Triple,
+        half: Triple,
         colour: np.ndarray,
         material: Material = Material.PLAIN,
         shape: Shape = Shape.BOX,
         *,
-        heading: float = 0.0,
+        heading: int | float = 0.0,
         lying: bool = False,
         seed: int = 0,
-        glow: float = 0.0,
+        glow: int | float = 0.0,
     ) -> None:
         """Add one; `heading` turns it about the vertical, `lying` puts its z axis along its side (a wheel)."""
         c, s = np.cos(heading), np.sin(heading)
