@@ -24,7 +24,9 @@ class ArraySummary(Record):
     bytes_per_rig: float
     """Of the rigs that are done."""
     ratio: float | None
-    """Uncompressed bytes of the rigs that are done by those stored; none where an axis is padded."""
+    """Uncompressed bytes of the rigs that are done by those stored; none where rigs are of different lengths."""
+    ragged: bool
+    """Whether rigs fill it to different lengths, of which only what they fill is stored."""
 
 
 class GroupSummary(Record):
@@ -38,11 +40,8 @@ class GroupSummary(Record):
     shards_done: int
     shards: int
     arrays: tuple[ArraySummary, ...]
-
-    @property
-    def bytes_stored(self) -> int:
-        """Bytes of all arrays."""
-        return sum(array.bytes_stored for array in self.arrays)
+    bytes_stored: int
+    """Of all arrays."""
 
 
 class Summary(Record):
@@ -51,6 +50,8 @@ class Summary(Record):
     location: str
     manifest: Manifest
     groups: tuple[GroupSummary, ...]
+    bytes_stored: int
+    """Of all groups."""
     scenes: dict[str, dict[str, int]]
     """Rigs of each scene, by split; only splits that are complete."""
 
@@ -59,10 +60,12 @@ def summarise(cache: Cache) -> Summary:
     """Look at a cache. Raises CacheCorruptError on a damaged journal record."""
     manifest = cache.manifest
     complete = [name for name, record in manifest.splits.items() if record.frames_complete]
+    groups = tuple(_group(cache.storage, group) for group in groups_of(manifest))
     return Summary(
         location=cache.location,
         manifest=manifest,
-        groups=tuple(_group(cache.storage, group) for group in groups_of(manifest)),
+        groups=groups,
+        bytes_stored=sum(group.bytes_stored for group in groups),
         scenes={split: _scenes(cache, split) for split in complete},
     )
 
@@ -87,6 +90,7 @@ def _group(storage: Storage, group: Group) -> GroupSummary:
                 bytes_stored=size,
                 bytes_per_rig=size / rigs if rigs else 0.0,
                 ratio=plain / size if plain and size else None,
+                ragged=array.ragged,
             )
         )
     return GroupSummary(
@@ -98,6 +102,7 @@ def _group(storage: Storage, group: Group) -> GroupSummary:
         shards_done=len(records),
         shards=len(group.shards),
         arrays=tuple(arrays),
+        bytes_stored=stored.total(),
     )
 
 

@@ -23,6 +23,7 @@ from obstore.exceptions import AlreadyExistsError, GenericError, NotSupportedErr
 from cache_schema.errors import CacheError, CacheLockedError
 from cache_schema.layout import OWNER_FILE, WORKER_LOCKS
 from cache_schema.storage.base import Owner
+from cache_schema.storage.holder import holder
 from cache_schema.storage.object_store import reason, request
 
 LEASE_S = 120.0
@@ -46,13 +47,6 @@ class FoundLease:
     record: LeaseRecord | None
     version: Version
     modified: datetime
-
-    @property
-    def holder(self) -> str:
-        """Who holds it, for a message."""
-        if self.record is None:
-            return "another process"
-        return f"process {self.record.process} on host {self.record.host}"
 
     def of(self, run: str) -> bool:
         """Whether it is the lease of a run."""
@@ -129,8 +123,8 @@ class Lease:
         age_s = self._age_s(found)
         if age_s < LEASE_S:
             raise CacheLockedError(
-                f"{self._location} is being written by {found.holder}; wait for it to finish, or use another --cache. "
-                f"If that process is dead, its hold ends in {LEASE_S - age_s:.0f} s"
+                f"{self._location} is being written by {holder(found.record)}; wait for it to finish, or use another "
+                f"--cache. If that process is dead, its hold ends in {LEASE_S - age_s:.0f} s"
             ) from refused
         try:
             self._version = self._put(self._record, found.version)
@@ -143,7 +137,7 @@ class Lease:
     def _age_s(self, found: FoundLease) -> float:
         """Time since the last renewal by the store's clock, which dates an object that is put now."""
         probe = f"{WORKER_LOCKS}/{uuid.uuid4().hex}"
-        with request(f"{self._location}/{probe}"):
+        with request(f"{self._location}/{probe}", writing=True):
             obstore.put(self._store, probe, b"", use_multipart=False)
             try:
                 now: datetime = obstore.head(self._store, probe)["last_modified"]
@@ -185,19 +179,19 @@ class Lease:
             self._remove()
 
     def _remove(self) -> None:
-        with suppress(FileNotFoundError, CacheError), request(f"{self._location}/{OWNER_FILE}"):
+        with suppress(FileNotFoundError, CacheError), request(f"{self._location}/{OWNER_FILE}", writing=True):
             obstore.delete(self._store, OWNER_FILE)
 
     def _put(self, record: LeaseRecord, mode: Version | Literal["create"]) -> Version:
         condition: Any = mode
-        with request(f"{self._location}/{OWNER_FILE}"):
+        with request(f"{self._location}/{OWNER_FILE}", writing=True):
             return _version(obstore.put(self._store, OWNER_FILE, record.model_dump_json().encode(), mode=condition))
 
 
 def find_lease(store: Any, location: str) -> FoundLease | None:
     """The lease on the cache at `location`, if anyone holds it."""
     try:
-        with request(f"{location}/{OWNER_FILE}"):
+        with request(f"{location}/{OWNER_FILE}", writing=True):
             result = obstore.get(store, OWNER_FILE)
             content, meta = result.bytes().to_bytes(), result.meta
     except FileNotFoundError:

@@ -16,6 +16,7 @@ from cache_schema.durable import TEMPORARY_SUFFIX, make_folder, replace_file, sy
 from cache_schema.errors import CacheError, CacheLockedError
 from cache_schema.layout import LOCK_FILE, OWNER_FILE, WORKER_LOCKS
 from cache_schema.storage.base import Owner
+from cache_schema.storage.holder import holder
 
 FLUSHING_THREADS = 8
 """A file system commits flushes that wait together at once."""
@@ -106,7 +107,7 @@ class LocalStorage:
                 held.enter_context(_locked(self.root / LOCK_FILE, timeout_s=0.0))
             except Timeout as error:
                 raise CacheLockedError(
-                    f"{self.location} is being written by {self._holder()}; wait for it to finish, "
+                    f"{self.location} is being written by {holder(self._owner())}; wait for it to finish, "
                     "or use another --cache folder"
                 ) from error
             held.callback(self._leave)
@@ -160,10 +161,6 @@ class LocalStorage:
             return Owner.model_validate_json(self.read(OWNER_FILE))
         except (OSError, ValueError):
             return None
-
-    def _holder(self) -> str:
-        owner = self._owner()
-        return "another process" if owner is None else f"process {owner.process} on host {owner.host}"
 
     def _write_file(self, key: str, data: bytes) -> None:
         path = self.root / key

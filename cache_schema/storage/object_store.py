@@ -61,10 +61,11 @@ def open_store(url: str, retries: Any) -> Any:
 
 
 @contextmanager
-def request(path: str) -> Iterator[None]:
+def request(path: str, *, writing: bool) -> Iterator[None]:
     """A request for the object `path`; what fails becomes a CacheError that names the object and the remedy.
 
-    Passes on what callers expect: FileNotFoundError, AlreadyExistsError and PreconditionError.
+    `writing` says that it is part of writing a cache, be it a read. Passes on what callers expect: FileNotFoundError,
+    AlreadyExistsError and PreconditionError.
     """
     _refuse_forked(path)
     try:
@@ -77,7 +78,8 @@ def request(path: str) -> Iterator[None]:
     except (BaseError, ValueError) as error:
         _refuse_no_bucket(path, error)
         raise CacheError(
-            f"{path} cannot be reached ({reason(error)}); {_remedy(path, error)}. What is finished is kept"
+            f"{path} cannot be reached ({reason(error)}); {_remedy(path, error)}"
+            f"{'. What is finished is kept' if writing else ''}"
         ) from error
 
 

@@ -15,6 +15,7 @@ from obstore.exceptions import GenericError, NotSupportedError
 
 from cache_schema.errors import CacheLockedError
 from cache_schema.layout import WORKER_LOCKS
+from cache_schema.storage.holder import holder
 from cache_schema.storage.lease import Lease, find_lease
 from cache_schema.storage.object_store import FIRST_ANSWER, PATIENT, open_store, request
 
@@ -32,6 +33,7 @@ class ObjectStorage:
         self._brisk = open_store(self.location, FIRST_ANSWER)
         self._patient = open_store(self.location, PATIENT)
         self._answered = answered
+        self._writing = False
 
     def __getstate__(self) -> dict[str, Any]:
         return {"url": self.location, "answered": self._answered}
@@ -118,6 +120,7 @@ class ObjectStorage:
     @contextmanager
     def only_writer(self, run: str) -> Iterator[None]:
         """Hold the prefix for writing. Raises CacheLockedError naming the host and process that holds it."""
+        self._writing = True
         lease = Lease(self._brisk, self.location, run)
         lease.take()
         with lease.kept():
@@ -126,9 +129,10 @@ class ObjectStorage:
     @contextmanager
     def part_of(self, run: str) -> Iterator[None]:
         """Write in the name of a run; raises CacheLockedError where that run no longer holds the prefix."""
+        self._writing = True
         found = find_lease(self._patient, self.location)
         if found is None or not found.of(run):
-            now = "" if found is None else f"; {found.holder} has it now"
+            now = "" if found is None else f"; {holder(found.record)} has it now"
             raise CacheLockedError(f"{self.location} is no longer written by the run of this worker{now}")
         yield
 
@@ -144,6 +148,6 @@ class ObjectStorage:
     @contextmanager
     def _request(self, key: str) -> Iterator[Any]:
         """The store, for a request: brief until it has answered once."""
-        with request(self.path(key)):
+        with request(self.path(key), writing=self._writing):
             yield self._patient if self._answered else self._brisk
         self._answered = True

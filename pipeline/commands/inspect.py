@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 from rich.console import Console
+from rich.measure import Measurement
 from rich.table import Table
 
 from pipeline.errors import one_line_errors
+from stages.wording import counted, size
 
 if TYPE_CHECKING:
     from cache_schema import Manifest
-    from cache_schema.summary import GroupSummary, Summary
+    from cache_schema.summary import ArraySummary, GroupSummary, Summary
 
 SCENES_SHOWN = 8
+ENOUGH_COLUMNS = 300
+"""For any table: what is too wide for a terminal goes on in its next line, nothing is cut off."""
+RATIO = "ratio: bytes before compression by bytes stored; –: rigs fill the array to different lengths"
+T = TypeVar("T")
 
 
 def command(
@@ -70,34 +78,89 @@ def _print(console: Console, summary: Summary) -> None:
         revision = f" at {who.revision[:12]}" if who.revision else ""
         say("teacher", f"{name}: {who.id}{revision}, {who.kind}, weights {who.weights_sha256[:12]}")
         say("", f"{targets.width} × {targets.height}, K = {targets.bins.count}, {targets.encoding}")
+    for split, planned in manifest.splits.items():
+        groups = [group for group in summary.groups if group.split == split]
+        say("split", f"{split}: {counted(planned.rigs, 'rig')}; {'; '.join(map(_progress, groups))}")
     for split, scenes in summary.scenes.items():
-        listed = [f"{name} ({rigs})" for name, rigs in scenes.items()]
+        listed = [f"{name} ({counted(rigs, 'rig')})" for name, rigs in scenes.items()]
         more = f" and {len(listed) - SCENES_SHOWN} more" if len(listed) > SCENES_SHOWN else ""
-        say("scenes", f"{split}: {len(listed)}: {', '.join(listed[:SCENES_SHOWN])}{more}")
-    for group in summary.groups:
-        console.print("")
-        console.print(_table(group))
+        say("scenes", f"{split}: {counted(len(listed), 'scene')}: {', '.join(listed[:SCENES_SHOWN])}{more}")
+    table = _sizes(summary)
+    table.width = Measurement.get(console, console.options.update_width(ENOUGH_COLUMNS), table).maximum
+    console.print("")
+    console.print(table, crop=False)
+    console.print(RATIO, markup=False, highlight=False, soft_wrap=True)
 
 
-def _table(group: GroupSummary) -> Table:
-    what = "frames" if group.teacher is None else f"teacher {group.teacher}"
-    state = "complete" if group.complete else f"{group.shards_done} of {group.shards} shards done, not complete"
-    table = Table(
-        title=f"{group.split}, {what}: {group.rigs_done} of {group.rigs} rigs, {state}",
-        title_justify="left",
-        box=None,
-        padding=(0, 2, 0, 0),
-        header_style="bold underline",
-    )
+def _name(teacher: str | None) -> str:
+    return "frames" if teacher is None else f"teacher {teacher}"
+
+
+def _progress(group: GroupSummary) -> str:
+    if group.complete:
+        return f"{_name(group.teacher)} complete"
+    if not group.shards_done:
+        return f"{_name(group.teacher)} not begun"
+    shards = f"{group.shards_done} of {counted(group.shards, 'shard')}"
+    return f"{_name(group.teacher)} not complete, {shards}, {group.rigs_done} of {counted(group.rigs, 'rig')}"
+
+
+@dataclass(frozen=True)
+class _Part:
+    """An array of a split."""
+
+    split: str
+    teacher: str | None
+    rigs: int
+    array: ArraySummary
+
+
+def _sizes(summary: Summary) -> Table:
+    """What the arrays take, one row each for all splits, summed up by frames and teachers, and over all."""
+    parts = [
+        _Part(group.split, group.teacher, group.rigs_done, array) for group in summary.groups for array in group.arrays
+    ]
+    splits = list(summary.manifest.splits)
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold underline")
     table.add_column("array", no_wrap=True)
-    for heading in ("type", "shape", "MB", "kB per rig", "compressed"):
+    for heading in ("type", "rig's shape", *splits, *_total(splits, "total"), "per rig", "ratio"):
         table.add_column(heading, justify="right", no_wrap=True)
-    for array in group.arrays:
-        shape = " × ".join(map(str, array.shape))
-        ratio = "" if array.ratio is None else f"{array.ratio:.1f} ×"
-        table.add_row(
-            array.name, array.dtype, shape, f"{array.bytes_stored / 1e6:.2f}", f"{array.bytes_per_rig / 1e3:.2f}", ratio
-        )
-    per_rig = group.bytes_stored / group.rigs_done / 1e3 if group.rigs_done else 0
-    table.add_row("all", "", "", f"{group.bytes_stored / 1e6:.2f}", f"{per_rig:.2f}", "", style="bold")
+    for teacher in dict.fromkeys(part.teacher for part in parts):
+        arrays = [part for part in parts if part.teacher == teacher]
+        table.add_row(_name(teacher), "", "", *_figures(arrays, splits), style="bold")
+        for name in dict.fromkeys(part.array.name for part in arrays):
+            same = [part for part in arrays if part.array.name == name]
+            table.add_row(f"  {name}", same[0].array.dtype, _shape(same), *_figures(same, splits))
+    table.add_row("total", "", "", *_figures(parts, splits), style="bold")
     return table
+
+
+def _shape(parts: Sequence[_Part]) -> str:
+    """Of a rig; of the longest where rigs, or splits, are of different lengths."""
+    shapes = [part.array.shape[1:] for part in parts]
+    differ = parts[0].array.ragged or len(set(shapes)) > 1
+    return f"{'≤ ' if differ else ''}{' × '.join(map(str, max(shapes))) or '1'}"
+
+
+def _figures(parts: Sequence[_Part], splits: Sequence[str]) -> list[str]:
+    """Bytes of each split and of all, of a rig, and by how much they are compressed."""
+    stored = {split: sum(part.array.bytes_stored for part in parts if part.split == split) for split in splits}
+    total = sum(stored.values())
+    cells = [size(number) if number else "" for number in (*stored.values(), *_total(splits, total))]
+    plain = [(part.array.ratio or 0.0) * part.array.bytes_stored for part in parts]
+    ragged = any(part.array.ragged for part in parts)
+    return [*cells, size(_per_rig(parts)), "–" if ragged or not total else f"{sum(plain) / total:.1f} ×"]
+
+
+def _per_rig(parts: Sequence[_Part]) -> float:
+    """Bytes of a rig that has all of these arrays."""
+    arrays: dict[tuple[str | None, str], list[_Part]] = {}
+    for part in parts:
+        if part.rigs:
+            arrays.setdefault((part.teacher, part.array.name), []).append(part)
+    return sum(sum(p.array.bytes_stored for p in same) / sum(p.rigs for p in same) for same in arrays.values())
+
+
+def _total(splits: Sequence[str], value: T) -> list[T]:
+    """A value for the column of the total, which a single split does not need."""
+    return [value] if len(splits) > 1 else []

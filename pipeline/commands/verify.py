@@ -12,9 +12,11 @@ from pipeline.commands.options import Device
 from pipeline.errors import one_line_errors
 from pipeline.progress import ProgressBar
 from pipeline.version import code_version
+from stages.wording import counted, size
 
 if TYPE_CHECKING:
     from cache_schema.verify import Verification
+    from stages.cache_teacher.repair_sources import Sources
 
 INCOMPLETE, DAMAGED = 3, 4
 SHOWN = 50
@@ -39,23 +41,10 @@ def command(
     """
     with one_line_errors():
         console = Console(stderr=as_json)
+        sources = _usable_sources(cache, root, teacher or [], ego_masks, device, workers) if mend else None
         found = _verify(cache, threads, console)
-        if mend and found.damages:
-            from stages.cache_teacher.repair import Sources, repair
-
-            sources = Sources(root, _teachers(teacher or []), ego_masks, device or "auto", workers)
-            _report(console, found, mending=True)
-            with ProgressBar(console, "rigs") as progress:
-                changed = repair(cache, found, sources, progress, code_version=code_version())
-            for file in changed:
-                console.print(
-                    f"{file} is sound now, but not the same bytes as before: another version of a library, or another "
-                    "device?",
-                    markup=False,
-                    highlight=False,
-                    soft_wrap=True,
-                )
-            console.print(f"Mended {len(found.damages)}; looking again.")
+        if sources is not None and found.damages:
+            _mend(cache, found, sources, console)
             found = _verify(cache, threads, console)
         if as_json:
             typer.echo(found.model_dump_json(indent=2))
@@ -63,6 +52,34 @@ def command(
             _report(console, found)
     if found.damages or found.incomplete:
         raise typer.Exit(DAMAGED if found.damages else INCOMPLETE)
+
+
+def _usable_sources(
+    cache: str, root: Path | None, teachers: list[str], ego_masks: Path | None, device: str | None, workers: int | None
+) -> Sources:
+    from cache_schema.storage import open_storage
+    from cache_schema.verify import sound_manifest
+    from stages.cache_teacher.repair_sources import Sources, require_usable
+
+    sources = Sources(root, _by_name(teachers), ego_masks, device or "auto", workers)
+    require_usable(sound_manifest(open_storage(cache))[0], sources)
+    return sources
+
+
+def _mend(cache: str, found: Verification, sources: Sources, console: Console) -> None:
+    from stages.cache_teacher.repair import repair
+
+    _report(console, found, mending=True)
+    with ProgressBar(console, "rigs") as progress:
+        changed = repair(cache, found, sources, progress, code_version=code_version())
+    for file in changed:
+        console.print(
+            f"{file} is sound now, but not the same bytes as before: another version of a library, or another device?",
+            markup=False,
+            highlight=False,
+            soft_wrap=True,
+        )
+    console.print(f"Mended {counted(len(found.damages), 'damage')}; looking again.")
 
 
 def _verify(cache: str, threads: int, console: Console) -> Verification:
@@ -96,14 +113,13 @@ def _report(console: Console, found: Verification, *, mending: bool = False) -> 
         say(f"not complete yet  {group}")
     for file in found.strays[:SHOWN]:
         say(f"not part of the cache  {file}")
-    count = len(found.damages)
-    state = f"{count} {'damage' if count == 1 else 'damages'}" if count else "sound"
-    say(f"{found.location}: {state}; {found.files} files, {found.bytes_read / 1e6:.1f} MB read")
+    state = counted(len(found.damages), "damage") if found.damages else "sound"
+    say(f"{found.location}: {state}; {counted(found.files, 'file')}, {size(found.bytes_read)} read")
     if found.damages and not mending:
-        say(f"Mend it with: fsmde verify {found.location} --repair{_sources(found)}")
+        say(f"Mend it with: fsmde verify {found.location} --repair{_options(found)}")
 
 
-def _sources(found: Verification) -> str:
+def _options(found: Verification) -> str:
     """The options that a repair needs."""
     shards = [damage for damage in found.damages if damage.shard is not None]
     teachers = sorted({damage.teacher for damage in shards if damage.teacher is not None})
@@ -114,7 +130,8 @@ def _sources(found: Verification) -> str:
     return "".join(options)
 
 
-def _teachers(given: list[str]) -> dict[str, str]:
+def _by_name(given: list[str]) -> dict[str, str]:
+    """The teachers of a repair."""
     from cache_schema.errors import ConfigError
 
     pairs = [entry.partition("=") for entry in given]

@@ -8,9 +8,11 @@ from __future__ import annotations
 import logging
 import signal
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from importlib.util import find_spec
-from multiprocessing import resource_tracker
+from multiprocessing import active_children, resource_tracker
+from multiprocessing.process import BaseProcess
 from typing import Any
 
 from cache_schema.errors import ConfigError
@@ -46,6 +48,7 @@ def _local_cluster() -> Iterator[Any]:
     """A scheduler in this process, on the loopback device, that starts workers when it is told how many."""
     from distributed import LocalCluster
 
+    others = set(active_children())
     with _deaf_to_ctrl_c():
         cluster = LocalCluster(
             n_workers=0,
@@ -54,8 +57,28 @@ def _local_cluster() -> Iterator[Any]:
             dashboard_address="127.0.0.1:0",
             silence_logs=logging.CRITICAL,
         )
-    with cluster:
+    try:
         yield cluster
+    finally:
+        _close(cluster, others)
+
+
+def _close(cluster: Any, others: set[BaseProcess]) -> None:
+    """End the workers, which have seconds to finish a shard; on Ctrl-C meanwhile, kill all children but the `others`.
+
+    A thread closes the cluster, since Dask gives up where it is interrupted, and then waits 10 s at the end of the
+    process for a cluster that nobody closes any more.
+    """
+    with ThreadPoolExecutor(1) as pool:
+        closing = pool.submit(cluster.close)
+        try:
+            closing.result()
+        except KeyboardInterrupt:
+            while not closing.done():
+                for worker in set(active_children()) - others:
+                    worker.kill()
+                wait([closing], timeout=0.1)
+            raise
 
 
 @contextmanager

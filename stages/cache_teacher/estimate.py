@@ -32,7 +32,8 @@ def estimate(plan: CachePlan, progress: Progress, *, code_version: str) -> dict[
         split = _probe(plan.splits[0])
         here = {"cache": str(Path(folder) / "probe"), "workers": None, "scheduler": None}
         config = plan.config.model_copy(update=here)
-        execute(dataclasses.replace(plan, config=config, splits=(split,)), progress, code_version=code_version)
+        probe = dataclasses.replace(plan, config=config, splits=(split,))
+        execute(probe, progress, code_version=code_version, task="probe a few rigs of")
         cache = Cache(config.cache)
         rows = [shard.rigs for planned in plan.splits for shard in shards_of(planned.record)]
         groups = frames_of(cache.manifest, split.name), targets_of(cache.manifest, split.name, plan.teacher_name)
@@ -54,7 +55,7 @@ def _predict(array: ArraySpec, block: np.ndarray, rows: Sequence[int], shard_rig
     """Bytes of shards of so many rigs each, from those of one rig and those of all in the block."""
     one, whole = (len(encode_shard(array, part, shard_rigs)) for part in (block[:1], block))
     each = (whole - one) / (len(block) - 1) if len(block) > 1 else one
-    return sum(one + each * (count - 1) for count in rows)
+    return float(sum(one + each * (count - 1) for count in rows))
 
 
 def _probe(split: SplitPlan) -> SplitPlan:

@@ -9,11 +9,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from cache_schema import CacheWriter, GroupWriter, TargetSpec, TeacherIdentity, TeacherKind, TeacherRecord
+from stages.cache_teacher.chosen_teacher import identify
 from stages.cache_teacher.config import CacheTeacherConfig
 from stages.cache_teacher.datasets.base import SampleRef
 from stages.cache_teacher.plan import CachePlan, SplitPlan
 from stages.cache_teacher.shard_task import RunContext, ShardTask, default_readers
-from stages.cache_teacher.teachers import identify_teacher
 from stages.cache_teacher.workers import Workers, open_workers
 from stages.progress import Progress
 
@@ -26,9 +26,12 @@ class CacheResult:
     bytes: int
 
 
-def execute(plan: CachePlan, progress: Progress, *, code_version: str) -> CacheResult:
-    """Carry out a plan. Raises the errors of the dataset, the teacher and the cache; what is written stays."""
-    identity = identify(plan.config)
+def execute(plan: CachePlan, progress: Progress, *, code_version: str, task: str = "cache") -> CacheResult:
+    """Carry out a plan; `task` is what the progress calls it.
+
+    Raises the errors of the dataset, the teacher and the cache; what is written stays.
+    """
+    identity = identify(plan.config.teacher)
     record = TeacherRecord(identity=identity, targets=target_spec(plan.config, identity))
     config, rigs, size = plan.config, 0, 0
     with (
@@ -40,22 +43,9 @@ def execute(plan: CachePlan, progress: Progress, *, code_version: str) -> CacheR
         if plan.teacher_missing or config.overwrite:
             workers.load_teacher()
         for split in plan.splits:
-            done = _cache_split(writer, plan, split, record, workers, progress)
+            done = _cache_split(writer, plan, split, record, workers, progress, task)
             rigs, size = rigs + done.rigs, size + done.bytes
     return CacheResult(rigs=rigs, bytes=size)
-
-
-def identify(config: CacheTeacherConfig) -> TeacherIdentity:
-    """Who the teacher of a configuration is. Raises TeacherError."""
-    settings = config.teacher
-    return identify_teacher(
-        settings.id,
-        revision=settings.revision,
-        kind=settings.kind,
-        flip=settings.flip,
-        scales=settings.scales,
-        precision=settings.precision,
-    )
 
 
 def target_spec(config: CacheTeacherConfig, teacher: TeacherIdentity) -> TargetSpec:
@@ -105,7 +95,13 @@ def shard_tasks(samples: Sequence[SampleRef], frames: GroupWriter, targets: Grou
 
 
 def _cache_split(
-    writer: CacheWriter, plan: CachePlan, split: SplitPlan, record: TeacherRecord, workers: Workers, progress: Progress
+    writer: CacheWriter,
+    plan: CachePlan,
+    split: SplitPlan,
+    record: TeacherRecord,
+    workers: Workers,
+    progress: Progress,
+    task: str,
 ) -> CacheResult:
     masks = None if plan.ego_masks is None else plan.ego_masks.masks
     frames = writer.add_split(split.name, split.record, masks)
@@ -115,7 +111,7 @@ def _cache_split(
         writer.erased.clear()
     tasks = shard_tasks(split.samples, frames, targets)
     rigs = sum(task.shard.rigs for task in tasks)
-    progress.begin(f"cache {split.name}", split.record.rigs, split.record.rigs - rigs)
+    progress.begin(f"{task} {split.name}", split.record.rigs, split.record.rigs - rigs)
     size = sum(workers.run(tasks))
     writer.complete_split(split.name, frames)
     writer.complete_teacher(split.name, plan.teacher_name, targets)

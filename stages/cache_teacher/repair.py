@@ -3,41 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
+from dataclasses import dataclass
 
-import numpy as np
-
-from cache_schema import Manifest, TeacherIdentity
-from cache_schema.errors import CacheCorruptError, ConfigError, TeacherError
+from cache_schema.errors import CacheCorruptError
 from cache_schema.groups import Group, frames_of, groups_of, targets_of
 from cache_schema.journal import FileRecord, Journal, ShardRecord
 from cache_schema.layout import ROOT
-from cache_schema.manifest import differing_fields, no_ego_masks
+from cache_schema.manifest import no_ego_masks
 from cache_schema.manifest_file import write_manifest
 from cache_schema.mender import CacheMender
 from cache_schema.metadata import group_documents
 from cache_schema.verify import Damage, Verification
-from stages.cache_teacher.config import CacheTeacherConfig, TeacherSettings
-from stages.cache_teacher.datasets.ego_masks import load_ego_masks
-from stages.cache_teacher.execute import identify, run_context, shard_tasks
+from stages.cache_teacher.chosen_teacher import identify, require_same
+from stages.cache_teacher.execute import run_context, shard_tasks
 from stages.cache_teacher.plan import CachePlan, plan
+from stages.cache_teacher.repair_sources import Sources, masks_of, stage_1_settings
 from stages.cache_teacher.workers import open_workers
 from stages.progress import Progress
-
-
-@dataclass(frozen=True)
-class Sources:
-    """Where to take again what is damaged; what is not needed may be left out."""
-
-    root: Path | None = None
-    """Folder of the raw data."""
-    teachers: Mapping[str, str] = field(default_factory=dict)
-    """Hub id or folder by the teacher's name in the cache; the manifest's id if not given."""
-    ego_masks: Path | None = None
-    device: str = "auto"
-    workers: int | None = None
-    scheduler: str | None = None
 
 
 def repair(location: str, found: Verification, sources: Sources, progress: Progress, *, code_version: str) -> list[str]:
@@ -82,18 +64,12 @@ def _jobs(mender: CacheMender, split: str, wrong: Mapping[str, Sequence[Damage]]
     if not teachers and not _shards(wrong[frames_of(mender.manifest, split).path]):
         return []
     chosen: list[str | None] = [*teachers] or [None]
-    jobs = [_Job(split, teacher, plan(_config(mender, split, teacher, sources))) for teacher in chosen]
+    jobs = [_Job(split, teacher, plan(stage_1_settings(mender, split, teacher, sources))) for teacher in chosen]
     for job in jobs:
         if job.teacher is not None:
-            _require_same_teacher(mender.manifest.teachers[job.teacher].identity, job.planned.config)
+            settings = job.planned.config.teacher
+            require_same(settings, identify(settings), mender.manifest.teachers[job.teacher].identity)
     return jobs
-
-
-def _require_same_teacher(stored: TeacherIdentity, config: CacheTeacherConfig) -> None:
-    found = identify(config)
-    differences = differing_fields(stored, found, skip=("id", "revision"))  # its folder may have another name here
-    if differences:
-        raise TeacherError(f"teacher {config.teacher.id} is not the one of the cache: {'; '.join(differences)}")
 
 
 def _shards(damages: Sequence[Damage]) -> set[int]:
@@ -122,14 +98,7 @@ def _mend_whole_files(mender: CacheMender, group: Group, wrong: Sequence[Damage]
     if keys.intersection(no_shard):
         with_masks = group.teacher is None and group.record.ego_masks
         manifest = mender.manifest
-        mender.restore_metadata(group, _masks(manifest, sources) if with_masks else no_ego_masks(manifest.image))
-
-
-def _masks(manifest: Manifest, sources: Sources) -> np.ndarray:
-    if sources.ego_masks is None:
-        raise ConfigError("the ego masks of the cache must be written again; pass their folder with --ego-masks")
-    size_hw = manifest.image.height, manifest.image.width
-    return load_ego_masks(sources.ego_masks, manifest.dataset.cameras, size_hw).masks
+        mender.restore_metadata(group, masks_of(manifest, sources) if with_masks else no_ego_masks(manifest.image))
 
 
 def _redo(mender: CacheMender, job: _Job, progress: Progress, code_version: str) -> None:
@@ -143,53 +112,3 @@ def _redo(mender: CacheMender, job: _Job, progress: Progress, code_version: str)
     with open_workers(run_context(job.planned, record, mender.run, code_version), progress) as workers:
         for _ in workers.run(tasks):
             pass
-
-
-def _config(mender: CacheMender, split: str, teacher: str | None, sources: Sources) -> CacheTeacherConfig:
-    """The settings that stage 1 had, from the manifest; raises ConfigError where a source is missing."""
-    manifest = mender.manifest
-    record = manifest.splits[split]
-    if sources.root is None:
-        raise ConfigError(f"shards of split {split} must be done again; pass the raw data's folder with --root")
-    if record.ego_masks and sources.ego_masks is None:
-        raise ConfigError(f"split {split} was made with ego masks; pass their folder with --ego-masks")
-    return CacheTeacherConfig.model_validate(
-        {
-            "dataset": manifest.dataset.name,
-            "root": sources.root,
-            "cache": mender.storage.location,
-            "splits": (split,),
-            "image": manifest.image,
-            "ego_masks": sources.ego_masks if record.ego_masks else None,
-            "limit": record.rigs,
-            "shard_rigs": record.shard_rigs,
-            "lidar_points": record.lidar_points,
-            "device": sources.device,
-            "workers": sources.workers,
-            "scheduler": sources.scheduler,
-            **_teacher_settings(manifest, teacher, sources),
-        }
-    )
-
-
-def _teacher_settings(manifest: Manifest, name: str | None, sources: Sources) -> dict[str, object]:
-    if name is None:
-        return {"teacher": TeacherSettings(id="none-is-asked")}
-    identity, targets = manifest.teachers[name].identity, manifest.teachers[name].targets
-    if identity.revision is None and name not in sources.teachers:
-        raise ConfigError(
-            f"targets of teacher {name} must be made again; pass its folder with --teacher {name}=DIR "
-            f"(it was called {identity.id})"
-        )
-    given = sources.teachers.get(name, identity.id)
-    settings = TeacherSettings(
-        id=given,
-        name=name,
-        revision=None if name in sources.teachers else identity.revision,
-        kind=identity.kind,
-        flip=identity.flip,
-        scales=identity.scales,
-        precision=identity.precision,
-    )
-    stored = targets.model_dump(include={"bins", "quantiles", "encoding", "topk", "token_grid"})
-    return {"teacher": settings, "targets": stored | {"grid_divisor": manifest.image.height // targets.height}}

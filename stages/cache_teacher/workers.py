@@ -7,20 +7,17 @@ with the scheduler, whatever the size of the dataset.
 
 from __future__ import annotations
 
-import os
 import threading
 import time
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from concurrent.futures import CancelledError
 from contextlib import contextmanager, suppress
-from importlib.metadata import version
 from itertools import islice
 from typing import Any, Protocol, runtime_checkable
 
-import torch
-
 from cache_schema.errors import CacheError, ConfigError, FsmdeError
 from cache_schema.storage import open_storage
+from stages.cache_teacher import dask_worker
 from stages.cache_teacher.cluster import dashboard, open_cluster
 from stages.cache_teacher.shard_task import RunContext, ShardTask, Workbench, cache_shard
 from stages.progress import Progress
@@ -91,7 +88,7 @@ class DaskWorkers:
 
     def load_teacher(self) -> None:
         """See `Workers`."""
-        for future in self._settled([self._client.submit(_load_teacher, self._context, pure=False)]):
+        for future in self._settled([self._submit(dask_worker.load_teacher)]):
             self._result(future, "loading the teacher")
 
     def run(self, tasks: Iterable[ShardTask]) -> Iterator[int]:
@@ -103,7 +100,7 @@ class DaskWorkers:
             while True:
                 room = TASKS_PER_WORKER * max(1, self._workers()) - len(under_way)
                 for task in islice(todo, max(room, 0)):
-                    under_way[self._client.submit(_run_task, self._context, task, self._topic, pure=False)] = task
+                    under_way[self._submit(dask_worker.run_task, task, self._topic)] = task
                 if not under_way:
                     return
                 for future in self._settled(under_way):
@@ -118,6 +115,10 @@ class DaskWorkers:
             if self._client.status == "running":
                 self._client.cancel(list(under_way))
                 self._client.unsubscribe_topic(self._topic)
+
+    def _submit(self, work: Callable[..., Any], *arguments: Any) -> Any:
+        """The future of work on whichever worker is free; the same work may be done again, so it is not `pure`."""
+        return self._client.submit(work, self._context, *arguments, pure=False)
 
     def _let_finish(self, under_way: dict[Any, ShardTask]) -> None:
         begun = {future for future, task in under_way.items() if task.name in self._tally.begun}
@@ -223,48 +224,3 @@ class _Tally:
         if known > self._shown:
             self._progress.advance(known - self._shown)
             self._shown = known
-
-
-_bench: Workbench | None = None
-_bench_lock = threading.Lock()
-
-
-def _run_task(context: RunContext, task: ShardTask, topic: str) -> int:
-    """On a worker: do a task, and tell how far it is."""
-    from distributed import get_worker
-
-    worker = get_worker()
-
-    def tell(done: int) -> None:
-        worker.log_event(topic, {"name": str(worker.name), "task": task.name, "done": done, "rigs": task.shard.rigs})
-
-    tell(0)
-    return cache_shard(_workbench(context), task, tell)
-
-
-def _load_teacher(context: RunContext) -> None:
-    _ = _workbench(context).teacher
-
-
-def _workbench(context: RunContext) -> Workbench:
-    """The worker's workbench for a run, which it keeps from task to task."""
-    global _bench
-    from distributed import get_worker
-
-    if version("fsmde") != context.code_version:
-        raise ConfigError(f"a Dask worker has fsmde {version('fsmde')}, expected {context.code_version}")
-    with _bench_lock:
-        if _bench is None or _bench.context.run != context.run:
-            worker, local = get_worker(), context.config.scheduler is None
-            cores = (os.cpu_count() or 1) // (context.config.workers or 1) if local else worker.state.nthreads
-            torch.set_num_threads(max(1, cores))
-            device = context.config.device
-            if local:
-                device = device_of_worker(device, worker.name, torch.cuda.device_count())
-            _bench = Workbench(context, device)
-        return _bench
-
-
-def device_of_worker(device: str, worker: int | str, gpus: int) -> str:
-    """The device of a worker process on this machine: where it is left to us, each has a GPU in turn."""
-    return f"cuda:{int(worker) % gpus}" if device == "auto" and gpus else device

@@ -259,6 +259,24 @@ def test_patience_comes_with_the_first_answer(s3: str, monkeypatch: pytest.Monke
     assert len(list(statuses)) == len(outage) - 4
 
 
+def test_what_is_finished_is_spoken_of_only_where_something_was_written(
+    s3: str, in_memory: Storage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    quick = {"init_backoff": timedelta(seconds=0.01), "max_backoff": timedelta(seconds=0.02), "base": 2}
+    monkeypatch.setattr(remote, "FIRST_ANSWER", {**remote.FIRST_ANSWER, "backoff": quick})
+    with answering(itertools.repeat(503), b"") as endpoint:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", endpoint)
+        storage = open_storage(f"{s3}/x")
+        with pytest.raises(CacheError) as reading:
+            storage.read("key")
+        assert "finished" not in str(reading.value)
+        for hold_it in (storage.only_writer, storage.part_of):
+            with pytest.raises(CacheError, match="What is finished is kept"), hold_it("first"):
+                pass
+        with pytest.raises(CacheError, match="What is finished is kept"):
+            storage.read("key")
+
+
 # The same bytes
 
 

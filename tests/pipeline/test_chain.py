@@ -14,6 +14,7 @@ import pytest
 
 from cache_schema import Cache
 from stages.evaluate.metrics import METRICS
+from stages.wording import UNITS
 from tests.dgp_world import write_dgp_world
 from tests.pipeline.conftest import TRAIN_SMALL, Cli
 from tests.real_data import real_data
@@ -95,12 +96,12 @@ def test_the_predicted_size_is_close(cache_world: Cli, tmp_path: Path) -> None:
     planned = cache_world(*arguments, "--dry-run")
     assert planned.exit_code == 0, planned.output
     rows = [line.replace("│", " ").split() for line in planned.output.splitlines() if line.startswith("│")]
-    predicted = {name: float(megabytes) for name, _, megabytes in rows}
+    predicted = {name: float(number) * 1000 ** UNITS.index(unit) for name, _, _, number, unit in rows}
     assert cache_world(*arguments).exit_code == 0
-    written = {name: sum(p.stat().st_size for p in (path / "train" / name).glob("c.*")) / 1e6 for name in predicted}
+    written = {name: sum(p.stat().st_size for p in (path / "train" / name).glob("c.*")) for name in predicted}
     written["all"] = sum(written.values())
     assert len(written) > 10
-    assert predicted == pytest.approx(written, rel=0.2, abs=0.0005)
+    assert predicted == pytest.approx(written, rel=0.2, abs=500)
 
 
 def test_training_resumes_and_a_finished_run_is_left_alone(cache: Path, cli: Cli, tmp_path: Path) -> None:
@@ -137,39 +138,6 @@ def test_ctrl_c_keeps_the_steps_that_were_taken(cache: Path, tmp_path: Path) -> 
     assert "run the same command again" in message
     (checkpoint,) = (tmp_path / "run" / "checkpoints").iterdir()
     assert int(checkpoint.name.removeprefix("step_")) > 0
-
-
-def test_reproduce_compares_the_variants(cli: Cli, world: Path, teacher: Path, tmp_path: Path) -> None:
-    arguments = [
-        "reproduce",
-        "--root",
-        world,
-        "--teacher",
-        teacher,
-        "--out",
-        tmp_path,
-        "--steps",
-        "2",
-        "--device",
-        "cpu",
-    ]
-    small = {
-        "cache.image.height": 64,
-        "cache.image.width": 96,
-        "cache.targets.token_grid": [2, 3],
-        "train.loader.workers": 0,
-        "train.student.encoder.hidden_sizes": [8, 8, 16, 16],
-        "train.student.encoder.embedding_size": 8,
-        "train.student.decoder_channels": 8,
-        "train.student.cross_view_heads": 2,
-    }
-    for key, value in small.items():
-        arguments += ["--set", f"{key}={value}"]
-    result = cli(*arguments)
-    assert result.exit_code == 0, result.output
-    table = (tmp_path / "ablation.md").read_text()
-    for row in ("| lidar |", "| vrkd |", "| ckd |", "| ckd_vrkd |", "| teacher tiny, aligned |"):
-        assert row in table
 
 
 @pytest.mark.real_data

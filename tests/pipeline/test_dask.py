@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import signal
 import subprocess
@@ -22,7 +23,7 @@ from distributed.security import Security
 from cache_schema.storage import local
 from stages.cache_teacher import cluster as clusters
 from stages.cache_teacher import workers
-from stages.cache_teacher.workers import device_of_worker
+from stages.cache_teacher.dask_worker import device_of_worker
 from tests.dgp_world import write_dgp_world
 from tests.pipeline.conftest import Cli, cache_command, one_line
 from tests.pipeline.processes import Cluster, Faults, fsmde, meanwhile, soon, start, start_fork_server
@@ -357,6 +358,26 @@ def test_ctrl_c_while_workers_start(
     printed = main.log.read_text()
     assert INTERRUPTED in printed
     assert "Traceback" not in printed
+    assert cache_world(world, tmp_path / "zarr", *ONE).exit_code == 0
+    assert file_contents(tmp_path / "zarr") == undisturbed
+
+
+def test_a_second_ctrl_c_kills_workers_that_take_their_time(
+    faults: Faults, cache_world: Cli, world: Path, teacher: Path, undisturbed: dict[str, bytes], tmp_path: Path
+) -> None:
+    """They have hardly begun to start, and would first do so."""
+    command = cache_command(world, teacher, tmp_path / "zarr", *ONE, "--workers", "2")
+    main = start(fsmde, command, Faults(tmp_path), "main")
+    children = interrupt(psutil.Process(main.pid), tmp_path / "zarr", shards=0)
+    for child in children:
+        child.suspend()
+    time.sleep(1)
+    second = time.monotonic()
+    os.kill(main.pid, signal.SIGINT)
+    assert main.wait() == 130
+    assert time.monotonic() - second < 4
+    require_gone(children)
+    assert INTERRUPTED in main.log.read_text()
     assert cache_world(world, tmp_path / "zarr", *ONE).exit_code == 0
     assert file_contents(tmp_path / "zarr") == undisturbed
 

@@ -12,11 +12,14 @@ from PIL import Image
 
 from cache_schema import Cache
 from cache_schema.errors import CacheCorruptError
+from pipeline.commands import verify
+from stages.wording import size
 from tests.cache_schema.test_verify import flip, look
 from tests.dgp_world import write_dgp_world
 from tests.pipeline.conftest import Cli, one_line
 from tests.pipeline.test_bad_input import last_file
 from tests.pipeline.test_chain import file_contents
+from tests.tiny_cache import write_tiny_cache
 
 SOUND, INCOMPLETE, DAMAGED = 0, 3, 4
 
@@ -107,6 +110,39 @@ def test_a_repair_that_lacks_a_source_changes_nothing(cache: Path, cli: Cli, sou
     assert file_contents(cache) == before
 
 
+def test_a_source_that_cannot_be_used_is_known_before_the_cache_is_read(
+    cache: Path, cli: Cli, raw: Path, masks: Path, teacher: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def never(*_: object) -> None:
+        pytest.fail("the cache is read")
+
+    monkeypatch.setattr(verify, "_verify", never)
+    other = write_dgp_world(tmp_path / "raw", samples=1)
+    (other / "ddad.json").write_text((other / "ddad.json").read_text().replace('"version": "1"', '"version": "2"'))
+    everywhere = shutil.copytree(masks, tmp_path / "masks")
+    shutil.copy(everywhere / "CAMERA_05_mask.png", everywhere / "CAMERA_06_mask.png")
+    with_masks = ("--ego-masks", masks)
+    for arguments, named in (
+        (("--root", tmp_path / "nowhere", *with_masks), "nowhere"),
+        (("--root", other, *with_masks), "is not the dataset of the cache: version: '1' stored, '2' asked"),
+        (("--root", raw), "pass their folder with --ego-masks"),
+        (("--ego-masks", tmp_path / "nowhere"), "nowhere"),
+        (("--ego-masks", everywhere), "are not those of the cache"),
+        (("--teacher", f"tiny={teacher}"), "--root"),
+        (("--root", raw, *with_masks, "--teacher", f"tinny={teacher}"), "no teacher 'tinny'"),
+        (("--root", raw, *with_masks, "--teacher", f"tiny={tmp_path / 'nowhere'}"), "nowhere"),
+        (("--root", raw, *with_masks, "--teacher", "tiny"), "not of the form NAME=FOLDER"),
+        (("--device", "tpu9"), "--device cpu"),
+    ):
+        assert named in one_line(cli("verify", cache, "--repair", *arguments))
+
+
+def test_raw_data_that_stage_1_does_not_read(cli: Cli, raw: Path, tmp_path: Path) -> None:
+    write_tiny_cache(tmp_path / "zarr", splits=("train",))
+    message = one_line(cli("verify", tmp_path / "zarr", "--repair", "--root", raw))
+    assert "'tiny', expected 'ddad'" in message
+
+
 def test_a_teacher_that_is_another_does_not_mend(
     cache: Path, cli: Cli, sources: tuple[str | Path, ...], tmp_path: Path, teacher: Path
 ) -> None:
@@ -173,15 +209,46 @@ def test_500_flipped_bits_are_found_refused_and_mended(
 def test_inspect(sound: Path, cli: Cli, tmp_path: Path) -> None:
     result = cli("inspect", sound, "--sheet", tmp_path / "sheet.png")
     assert result.exit_code == 0, result.output
-    for named in ("CAMERA_01", "second", "topk", "lidar_depth", "3 of 3 rigs", "000000 (3)"):
+    for named in (
+        "CAMERA_01",
+        "second",
+        "topk",
+        "lidar_depth",
+        "000000 (3 rigs)",
+        "–: rigs fill the array to different",
+    ):
         assert named in result.output
+    assert "train: 3 rigs; frames complete; teacher tiny complete; teacher second complete" in result.output
+    assert "val: 3 rigs; frames complete; teacher tiny complete; teacher second not begun" in result.output
     with Image.open(tmp_path / "sheet.png") as sheet:
         assert sheet.width > 1000
     summary = json.loads(cli("inspect", sound, "--json").stdout)
     stored = {f"{g['split']}/{g['teacher']}": sum(a["bytes_stored"] for a in g["arrays"]) for g in summary["groups"]}
     files = sum(file.stat().st_size for file in (sound / "train/frames").rglob("c.*") if "ego_mask" not in file.parts)
     assert stored["train/None"] == files
+    assert summary["bytes_stored"] == sum(group["bytes_stored"] for group in summary["groups"]) == sum(stored.values())
+    (total,) = (line for line in result.output.splitlines() if line.startswith("total"))
+    assert size(summary["bytes_stored"]) in total
+    ragged = {array["name"] for group in summary["groups"] for array in group["arrays"] if array["ragged"]}
+    assert ragged == {"image", "lidar_uv", "lidar_depth"}
     assert summary["scenes"]["train"] == {"000000": 3}
+
+
+def test_inspect_in_a_narrow_terminal_says_all(sound: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "40")
+    assert "…" not in cli("inspect", sound).output
+
+
+def test_inspect_of_a_single_rig(cache_world: Cli, cli: Cli, raw: Path, tmp_path: Path) -> None:
+    arguments = (raw, tmp_path / "zarr", "--split", "train", "--limit", "1")
+    planned = cache_world(*arguments, "--dry-run")
+    for named in ("probe a few rigs of train", "for 1 rig "):
+        assert named in planned.output
+    assert "1 rig cached now" in cache_world(*arguments).output
+    inspected = cli("inspect", tmp_path / "zarr")
+    assert "train: 1 rig; " in inspected.output
+    assert "000000 (1 rig)" in inspected.output
+    assert "1 rigs" not in inspected.output
 
 
 def test_what_is_no_cache(cli: Cli, tmp_path: Path) -> None:
