@@ -13,6 +13,7 @@ from huggingface_hub import HfApi, constants, snapshot_download, try_to_load_fro
 from huggingface_hub.errors import OfflineModeIsEnabled, RepositoryNotFoundError, RevisionNotFoundError
 
 from cache_schema.errors import TeacherError
+from stages.cache_teacher.teachers import street
 from stages.cache_teacher.teachers.messages import one_line
 
 CONFIG = "config.json"
@@ -65,11 +66,15 @@ class Checkpoint:
 def find_checkpoint(name_or_path: str, revision: str | None = None) -> Checkpoint:
     """Find a teacher's files: an existing folder, else a hub id, looked up in the local hub cache before the hub.
 
+    `street` is the teacher inside the package, also where a folder is called so: that one is `./street`.
+
     A cached model is taken as it is, without asking whether the hub has a newer one: name the commit as `revision`
     to decide that yourself.
 
     Raises TeacherError where nothing is found, the hub cannot be reached, or the files are not all there.
     """
+    if name_or_path == street.NAME:
+        return _of_the_package(revision)
     folder = Path(name_or_path).expanduser()
     if folder.is_dir():
         if revision is not None:
@@ -80,6 +85,19 @@ def find_checkpoint(name_or_path: str, revision: str | None = None) -> Checkpoin
     _require_hub_id(name_or_path)
     snapshot = _cached_snapshot(name_or_path, revision) or _download(name_or_path, revision)
     return _complete(snapshot, id=name_or_path, revision=snapshot.name)
+
+
+def _of_the_package(revision: str | None) -> Checkpoint:
+    if revision is not None:
+        raise TeacherError(
+            f"the teacher {street.NAME} is part of fsmde: leave out the revision {revision!r}, it is for hub ids"
+        )
+    if not (street.FOLDER / CONFIG).is_file() or not _weight_files(street.FOLDER):
+        raise TeacherError(
+            f"the teacher {street.NAME} has no weights in {street.FOLDER} yet; train them with: {street.COMMAND}"
+            f" (a folder of that name in the current one is --teacher ./{street.NAME})"
+        )
+    return _complete(street.FOLDER, id=street.NAME, revision=None)
 
 
 def _require_hub_id(name: str) -> None:

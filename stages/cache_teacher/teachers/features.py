@@ -49,6 +49,8 @@ def _tap_point(model: Any) -> tuple[Any, Callable[[Any], Any]]:
         case "depth_pro":
             # The encoder of the whole image: its patch encoder sees no context beyond a patch.
             return model.depth_pro.encoder.image_encoder, lambda output: output.features
+        case "street_depth":
+            return model.encoder, lambda output: output[-1]
     raise TeacherError(
         f"do not know where a {model.config.model_type!r} model has its backbone, so it has no features to cache"
     )

@@ -53,6 +53,8 @@ def _usual_kind(config: Any) -> TeacherKind | None:
             return DEPTH if config.use_fov_model else DISPARITY
         case "zoedepth":
             return BINS
+        case "street_depth":
+            return DISPARITY
     return None
 
 
@@ -62,4 +64,6 @@ def _possible_kinds(config: Any) -> tuple[TeacherKind, ...]:
             return (BINS, DEPTH)
         case "depth_pro":
             return (DEPTH, DISPARITY) if config.use_fov_model else (DISPARITY,)
+        case "street_depth":
+            return (DISPARITY,)
     return (DISPARITY, DEPTH)

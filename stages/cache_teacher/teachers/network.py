@@ -19,6 +19,10 @@ from transformers.utils import logging as transformers_logging
 from cache_schema.errors import TeacherError
 from stages.cache_teacher.teachers.checkpoint import CONFIG, Checkpoint
 from stages.cache_teacher.teachers.messages import one_line
+from stages.cache_teacher.teachers.street.model import MODEL_TYPE as STREET  # registers the model, too
+
+ARCHITECTURES = (*MODEL_FOR_DEPTH_ESTIMATION_MAPPING_NAMES, STREET)
+"""Types of depth models that can be loaded: those of transformers, and ours."""
 
 
 def load_config(checkpoint: Checkpoint) -> Any:
@@ -27,10 +31,10 @@ def load_config(checkpoint: Checkpoint) -> Any:
     Raises TeacherError for a checkpoint that is not a depth model, and for settings transformers cannot use.
     """
     model_type = checkpoint.config.get("model_type")
-    if model_type not in MODEL_FOR_DEPTH_ESTIMATION_MAPPING_NAMES:
+    if model_type not in ARCHITECTURES:
         raise TeacherError(
             f"teacher {checkpoint.id} is a {model_type!r} model, not a depth estimator that transformers knows:"
-            f" expected one of {', '.join(MODEL_FOR_DEPTH_ESTIMATION_MAPPING_NAMES)}"
+            f" expected one of {', '.join(ARCHITECTURES)}"
         )
     try:
         with _quiet():
@@ -43,7 +47,7 @@ def load_config(checkpoint: Checkpoint) -> Any:
 
 
 def network_class(config: Any) -> Any:
-    """The class of transformers that a depth model's config belongs to."""
+    """The class, of transformers or ours, that a depth model's config belongs to."""
     return MODEL_FOR_DEPTH_ESTIMATION_MAPPING[type(config)]
 
 

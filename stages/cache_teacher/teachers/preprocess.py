@@ -20,6 +20,7 @@ from stages.cache_teacher.teachers.processors import (
     ZoeDepthPreprocessor,
     require_one_resolution,
 )
+from stages.cache_teacher.teachers.street.processor import PROCESSOR_SETTINGS
 
 
 @runtime_checkable
@@ -69,6 +70,7 @@ _USUAL_PROCESSOR = {
     "glpn": "GLPNImageProcessor",
     "zoedepth": "ZoeDepthImageProcessor",
     "depth_pro": "DepthProImageProcessor",
+    "street_depth": "DPTImageProcessor",
 }
 _CORRECTED_DEFAULTS: dict[str, dict[str, Any]] = {
     # The class defaults are MiDaS's: 384 is no multiple of Depth Anything's patch of 14.
@@ -81,6 +83,7 @@ _CORRECTED_DEFAULTS: dict[str, dict[str, Any]] = {
     },
     # The class default is 1/32, its inverse.
     "zoedepth": {"ensure_multiple_of": 32},
+    "street_depth": PROCESSOR_SETTINGS,
 }
 
 
