@@ -96,6 +96,12 @@ FRAME_ARRAYS = (
     ),
 )  # fmt: skip
 
+DENSE_DEPTH = ArraySpec(
+    "dense_depth", ("rig", "camera", "native_height", "native_width"), "float16", math.nan, "m",
+    "depth at every pixel of the native image, for evaluation: z in the frame of its camera; 0: none, as at the sky",
+    per_rig=True, compression="shuffle",
+)  # fmt: skip
+
 RAW_IMAGE = ArraySpec(
     "image", ("rig", "camera", "height", "width", "rgb"), "uint8", 0, "1",
     "RGB values", per_rig=True,
@@ -145,11 +151,13 @@ TARGET_ARRAYS = {
 }  # fmt: skip
 
 
-def frame_arrays(image: ImageSpec) -> tuple[ArraySpec, ...]:
+def frame_arrays(image: ImageSpec, split: SplitRecord) -> tuple[ArraySpec, ...]:
     """The arrays of `frames/` that have a rig axis, for the given image encoding."""
+    dense_depth = (DENSE_DEPTH,) if split.dense_depth else ()
     if image.encoding == "jpeg":
-        return FRAME_ARRAYS
-    return (RAW_IMAGE, *(array for array in FRAME_ARRAYS if array.name not in ("image", "image_length")))
+        return (*FRAME_ARRAYS, *dense_depth)
+    others = (array for array in FRAME_ARRAYS if array.name not in ("image", "image_length"))
+    return (RAW_IMAGE, *others, *dense_depth)
 
 
 def target_arrays(targets: TargetSpec) -> tuple[ArraySpec, ...]:
@@ -172,6 +180,8 @@ def frame_sizes(dataset: DatasetIdentity, image: ImageSpec, split: SplitRecord) 
         "byte": whole_chunks(len(dataset.cameras) * image.height * image.width * 3, IMAGE_CHUNK_BYTES),
         "height": image.height,
         "width": image.width,
+        "native_height": dataset.native_size[0],
+        "native_width": dataset.native_size[1],
         "rgb": 3,
         "uv": 2,
         "k_row": 3,
@@ -231,6 +241,8 @@ def markdown() -> str:
             markdown_table([*FRAME_ARRAYS, EGO_MASK]),
             "With raw images, `image` is instead",
             markdown_table([RAW_IMAGE]),
+            "Where the dataset has dense depth, there is also",
+            markdown_table([DENSE_DEPTH]),
             "`<split>/teachers/<name>/`: the arrays of one encoding, and `view_relation`",
             markdown_table([*every_target, VIEW_RELATION]),
         ]

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Float16, Float32, Float64, UInt8
 
-from cache_schema.arrays import EGO_MASK
+from cache_schema.arrays import DENSE_DEPTH, EGO_MASK
 from cache_schema.errors import CacheCorruptError, CacheIncompleteError, CacheMissingError
 from cache_schema.frames import LidarView
 from cache_schema.groups import Group, frames_of, targets_of
@@ -150,6 +150,15 @@ class FrameReader(Sequence[CachedRig]):
         uv = self._arrays.rig("lidar_uv", i, ends[-1]).T
         depth = self._arrays.rig("lidar_depth", i, ends[-1])
         return tuple(LidarView(uv[start:end], depth[start:end]) for start, end in pairwise([0, *ends]))
+
+    def dense_depth(self, i: int) -> Float32[np.ndarray, "V H W"]:
+        """Depth in metres at every native pixel of a rig, 0 where there is none; no part of `CachedRig`.
+
+        Raises CacheMissingError where the split has none: `record.dense_depth` tells.
+        """
+        if not self.record.dense_depth:
+            raise CacheMissingError(f"{self._arrays.place} has no dense depth; its dataset had none when it was cached")
+        return self._arrays.rig(DENSE_DEPTH.name, i).astype(np.float32)
 
     def ego_mask(self, i: int) -> Bool[np.ndarray, "V H W"]:
         """False on the own car, per camera; read only, since the rigs of a car share it."""

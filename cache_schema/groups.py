@@ -78,7 +78,7 @@ def frames_of(manifest: Manifest, split: str) -> Group:
         split=split,
         teacher=None,
         record=record,
-        arrays=frame_arrays(manifest.image),
+        arrays=frame_arrays(manifest.image, record),
         sizes=frame_sizes(manifest.dataset, manifest.image, record),
         config_sha256=record_digest(_without_flags(record), manifest.dataset, manifest.image),
         complete=record.frames_complete,

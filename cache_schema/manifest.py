@@ -147,6 +147,8 @@ class SplitRecord(Record):
     """Length of the point axis of `lidar_uv` and `lidar_depth`: room for all cameras of a rig, whole chunks."""
     text_bytes: int = Field(ge=1)
     """Length of the text axis of `scene` and `sample`: the longest name in UTF-8."""
+    dense_depth: bool = False
+    """Whether the array `dense_depth` is there."""
     ego_masks: int = Field(default=0, ge=0)
     """Number of ego masks; this and their digest are filled in by the writer."""
     ego_masks_sha256: Digest | None = None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from pipeline.commands import cache_teacher, evaluate, inspect, reproduce, train, verify
+from pipeline.commands import cache_teacher, evaluate, inspect, reproduce, street, train, verify
 
 app = typer.Typer(
     name="fsmde",
@@ -14,6 +14,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
+app.command("street")(street.command)
 app.command("cache-teacher")(cache_teacher.command)
 app.command("train")(train.command)
 app.command("evaluate")(evaluate.command)

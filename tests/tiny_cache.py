@@ -55,7 +55,7 @@ def teacher_record(size_hw: tuple[int, int], **targets: object) -> TeacherRecord
     return TeacherRecord(identity=teacher_identity(), targets=TargetSpec.model_validate(spec | targets))
 
 
-def split_record(rigs: int, shard_rigs: int = 4) -> SplitRecord:
+def split_record(rigs: int, shard_rigs: int = 4, *, dense_depth: bool = False) -> SplitRecord:
     samples = [sample_name(i) for i in range(rigs)]
     return SplitRecord(
         rigs=rigs,
@@ -63,6 +63,7 @@ def split_record(rigs: int, shard_rigs: int = 4) -> SplitRecord:
         shard_rigs=shard_rigs,
         lidar_points=LIDAR_CHUNK_POINTS,
         text_bytes=TEXT_BYTES,
+        dense_depth=dense_depth,
     )
 
 
@@ -98,6 +99,7 @@ def rig_frames(rig: int, image: ImageSpec) -> RigFrames:
         rig_from_camera=poses,
         world_from_camera=poses,
         world_from_rig=np.eye(4),
+        dense_depth_m=native.astype(np.float32),
     )
 
 
@@ -129,6 +131,7 @@ def write_tiny_cache(
     size_hw: tuple[int, int] = (64, 96),
     image_encoding: str = "jpeg",
     splits: tuple[str, ...] = ("train", "val"),
+    dense_depth: bool = False,
     **targets: object,
 ) -> Location:
     """Write a cache of `rigs` rigs per split, with a perfect teacher named `tiny` unless told otherwise.
@@ -136,11 +139,12 @@ def write_tiny_cache(
     `path` is a folder or a URL.
     """
     image = ImageSpec.model_validate({"height": size_hw[0], "width": size_hw[1], "encoding": image_encoding})
+    split_of = split_record(rigs, dense_depth=dense_depth)
     with CacheWriter(path, dataset(), image, code_version="test") as writer:
         for split in splits:
-            frames = writer.add_split(split, split_record(rigs), ego_masks(image))
+            frames = writer.add_split(split, split_of, ego_masks(image))
             for shard in frames.pending():
-                blocks = empty_frames(shard.stop - shard.start, dataset(), image, split_record(rigs))
+                blocks = empty_frames(shard.stop - shard.start, dataset(), image, split_of)
                 for row, rig in enumerate(range(shard.start, shard.stop)):
                     put_rig(blocks, row, rig_frames(rig, image), EGO_MASK_INDEX, image)
                 frames.write(shard, blocks)

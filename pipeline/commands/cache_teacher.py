@@ -15,6 +15,7 @@ from pipeline.commands.options import Assignments, CacheFolder, ConfigFile, Devi
 from pipeline.errors import one_line_errors
 from pipeline.progress import ProgressBar
 from pipeline.version import code_version
+from stages.wording import counted, size
 
 
 def command(
@@ -45,6 +46,10 @@ def command(
     limit: Annotated[int | None, typer.Option(help="Only the first rigs of every split.")] = None,
     shard_rigs: Annotated[int | None, typer.Option(help="Rigs in one shard.  [default: 16]")] = None,
     lidar_points: Annotated[int | None, typer.Option(help="Room for LiDAR points per rig, over all cameras.")] = None,
+    dense_depth: Annotated[
+        bool | None,
+        typer.Option("--dense-depth/--no-dense-depth", help="Store dense depth.  [default: where the data has it]"),
+    ] = None,
     workers: Annotated[
         int | None,
         typer.Option(help="Processes to share the work, one per GPU where there are any.  [default: none]"),
@@ -88,6 +93,7 @@ def command(
         "limit": limit,
         "shard_rigs": shard_rigs,
         "lidar_points": lidar_points,
+        "dense_depth": dense_depth,
         "workers": workers,
         "scheduler": scheduler,
         "overwrite": overwrite or None,
@@ -119,15 +125,15 @@ def run(config_file: Path | None, assignments: list[str], options: Mapping[str, 
         console.print("Nothing was written. Run without --dry-run to write the cache.")
         return
     splits = ", ".join(split.name for split in made.splits)
-    now = f"{result.rigs} rigs cached now ({result.bytes / 1e6:.1f} MB)" if result.rigs else "nothing to do"
+    now = f"{counted(result.rigs, 'rig')} cached now ({size(result.bytes)})" if result.rigs else "nothing to do"
     console.print(f"{now}; {settings.cache} is complete for {splits}.", markup=False, highlight=False)
     console.print(f"Next: fsmde train --cache {settings.cache} --run runs/first", markup=False, highlight=False)
 
 
 def _size_table(sizes: dict[str, float], rigs: int) -> Table:
-    table = Table(title="Predicted size, from rigs encoded just now")
-    for column, justify in (("array", "left"), ("kB per rig", "right"), (f"MB for {rigs} rigs", "right")):
+    table = Table(title="Predicted size, from a few rigs encoded just now")
+    for column, justify in (("array", "left"), ("per rig", "right"), (f"for {counted(rigs, 'rig')}", "right")):
         table.add_column(column, justify=justify)  # type: ignore[arg-type]
-    for name, size in [*sizes.items(), ("all", sum(sizes.values()))]:
-        table.add_row(name, f"{size / rigs / 1e3:.3f}", f"{size / 1e6:.3f}")
+    for name, predicted in [*sizes.items(), ("all", sum(sizes.values()))]:
+        table.add_row(name, size(predicted / rigs), size(predicted))
     return table

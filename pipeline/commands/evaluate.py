@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -16,7 +17,7 @@ from pipeline.progress import ProgressBar
 from pipeline.version import code_version
 
 if TYPE_CHECKING:
-    from stages.evaluate.result import Evaluation, Score
+    from stages.evaluate.result import CrossViewScores, Evaluation, Score, SubjectScores
 
 
 def command(
@@ -31,7 +32,10 @@ def command(
     config_file: ConfigFile = None,
     assignments: Assignments = None,
 ) -> None:
-    """Score a student, and the cached teachers aligned to LiDAR, on a split of the cache."""
+    """Score a student, and the cached teachers aligned to LiDAR, on a split of the cache.
+
+    The truth is LiDAR and, where the cache has it, dense depth.
+    """
     options = {
         "cache": cache,
         "run": run,
@@ -55,30 +59,51 @@ def command(
 
 
 def print_tables(console: Console, evaluation: Evaluation) -> None:
-    """The means of every subject and scaling, then the cameras of the first subject without scaling."""
+    """Means of every subject and scaling against each truth, what neighbouring cameras agree on, and by camera."""
     low, high = evaluation.protocol.range_m
     console.print(
-        f"{evaluation.dataset} {evaluation.split}, {evaluation.rigs} rigs; "
+        f"{evaluation.dataset} {evaluation.dataset_version} {evaluation.split}, {evaluation.rigs} rigs; "
         f"protocol {evaluation.protocol.name}, {low:g} < depth < {high:g} m",
         highlight=False,
     )
-    means = _table("mean over cameras")
-    for scores in evaluation.scores:
-        name = scores.subject if scores.scaling == "none" else f"  {_SCALING[scores.scaling]}"
-        _add_row(means, name, scores.mean)
-    console.print(means, "")
+    _print_means(console, "at LiDAR points", evaluation.scores)
+    _print_means(console, "at dense depth", evaluation.dense_scores)
+    _print_cross_view(console, evaluation.cross_view)
     if not evaluation.scores:
         return
     first = evaluation.scores[0]
-    cameras = _table(f"{first.subject} by camera")
+    cameras = _table(f"{first.subject} by camera", _HEADINGS.values())
     for camera, score in first.cameras.items():
-        _add_row(cameras, camera, score)
+        cameras.add_row(camera, *_figures(score, _HEADINGS))
     console.print(cameras, "")
+    dense = f", {evaluation.dense_scores[0].mean.points} pixels with dense depth" if evaluation.dense_scores else ""
     console.print(
-        f"{first.mean.images} images, {first.mean.points} LiDAR points. Teachers have no scale of their own: "
+        f"{first.mean.images} images, {first.mean.points} LiDAR points{dense}. Teachers have no scale of their own: "
         "they are fitted to the LiDAR of each image, by least squares in disparity.",
         highlight=False,
     )
+
+
+def _print_means(console: Console, what: str, all_scores: Sequence[SubjectScores]) -> None:
+    if not all_scores:
+        return
+    table = _table(what, _HEADINGS.values())
+    for scores in all_scores:
+        name = scores.subject if scores.scaling == "none" else f"  {_SCALING[scores.scaling]}"
+        table.add_row(name, *_figures(scores.mean, _HEADINGS))
+    console.print(table, "")
+
+
+def _print_cross_view(console: Console, all_scores: Sequence[CrossViewScores]) -> None:
+    """Without scaling: medians per rig change what cameras agree on little, those per image bring truth into it."""
+    shown = [scores for scores in all_scores if scores.scaling == "none"]
+    if not shown:
+        return
+    table = _table("where views overlap", ["truth", "AbsRel", "RMSE", "δ1", "apart", "apart, m"])
+    for scores in shown:
+        overlap = _figures(scores.overlap_mean, ("abs_rel", "rmse", "delta_1"))
+        table.add_row(scores.subject, scores.truth, *overlap, *_figures(scores.consistency_mean, ("rel", "rmse")))
+    console.print(table, "")
 
 
 _SCALING = {"median_image": "median per image", "median_rig": "median per rig"}
@@ -94,15 +119,15 @@ _HEADINGS = {
 }
 
 
-def _table(first: str) -> Table:
+def _table(first: str, headings: Iterable[str]) -> Table:
     """A table that fits a terminal of 80 columns: long names fold, figures never do."""
     table = Table(box=None, padding=(0, 1, 0, 0), pad_edge=False, header_style="bold underline")
     table.add_column(first, min_width=20, max_width=24, overflow="fold")
-    for heading in _HEADINGS.values():
+    for heading in headings:
         table.add_column(heading, justify="right", no_wrap=True, min_width=max(len(heading), len("0.000")))
     return table
 
 
-def _add_row(table: Table, name: str, score: Score) -> None:
-    values = [score.metrics[metric] for metric in _HEADINGS]
-    table.add_row(name, *("–" if value is None else f"{value:.3f}" for value in values))
+def _figures(score: Score, metrics: Iterable[str]) -> list[str]:
+    values = [score.metrics[metric] for metric in metrics]
+    return ["–" if value is None else f"{value:.3f}" for value in values]

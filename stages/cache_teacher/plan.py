@@ -36,7 +36,8 @@ class SplitPlan:
     def describe(self) -> list[str]:
         """The split's part of the plan, and by name what is left out."""
         done = f"{self.frames_done} with frames, {self.teacher_done} with this teacher done"
-        lines = [f"{self.name:8} {self.record.rigs} rigs; {done}"]
+        dense = "; dense depth" if self.record.dense_depth else ""
+        lines = [f"{self.name:8} {self.record.rigs} rigs; {done}{dense}"]
         lines += [f"{'':8} skipped: {sample}" for sample in self.incomplete[:SHOWN]]
         more = len(self.incomplete) - SHOWN
         return lines + ([f"{'':8} skipped: and {more} more"] if more > 0 else [])
@@ -155,7 +156,21 @@ def _split_record(
         shard_rigs=config.shard_rigs,
         lidar_points=whole_chunks(points, LIDAR_CHUNK_POINTS),
         text_bytes=max(len(text.encode()) for text in names),
+        dense_depth=_dense_depth(config, dataset, name),
     )
+
+
+def _dense_depth(config: CacheTeacherConfig, dataset: RigDataset, split: str) -> bool:
+    """Whether dense depth of a split is stored. Raises DatasetError where it is asked for and not there."""
+    if config.dense_depth is False:
+        return False
+    lacking = dataset.without_dense_depth(split)
+    if config.dense_depth and lacking is not None:
+        raise DatasetError(
+            f"split {split} of {config.root} has no dense depth for {lacking.scene} sample {lacking.sample}; "
+            "leave out --dense-depth"
+        )
+    return lacking is None
 
 
 def _ego_masks(config: CacheTeacherConfig, dataset: RigDataset) -> EgoMasks | None:

@@ -30,15 +30,15 @@ from cache_schema import (
     empty_frames,
     put_rig,
 )
-from cache_schema.errors import DatasetError, TeacherError
-from cache_schema.manifest import differing_fields, no_ego_masks
+from cache_schema.errors import DatasetError
+from cache_schema.manifest import no_ego_masks
 from cache_schema.soft_targets import encode
+from stages.cache_teacher import chosen_teacher
 from stages.cache_teacher.config import CacheTeacherConfig
 from stages.cache_teacher.datasets.base import RigDataset, SampleRef
 from stages.cache_teacher.datasets.ego_masks import NO_MASK, EgoMasks, load_ego_masks
 from stages.cache_teacher.soft_targets import soft_target
-from stages.cache_teacher.teachers import Teacher, load_teacher
-from stages.device import choose_device
+from stages.cache_teacher.teachers import Teacher
 from stages.view_relation import pool_tokens, view_relation
 
 Tell = Callable[[int], None]
@@ -90,25 +90,11 @@ class Workbench:
 
     @cached_property
     def teacher(self) -> Teacher:
-        """The teacher of the run. Raises TeacherError where this machine has another one under that name.
-
-        What counts is the network: its folder may be called otherwise here.
-        """
+        """The teacher of the run. Raises TeacherError where this machine has another one under that name."""
         settings, expected = self.context.config.teacher, self.context.teacher
-        teacher = load_teacher(
-            settings.id,
-            revision=settings.revision,
-            kind=settings.kind,
-            flip=settings.flip,
-            scales=settings.scales,
-            device=choose_device(self._device),
-            precision=settings.precision,
-        )
-        differences = (
-            [] if expected is None else differing_fields(expected.identity, teacher.identity, skip=("id", "revision"))
-        )
-        if differences:
-            raise TeacherError(f"teacher {settings.id} differs from the one planned with: {'; '.join(differences)}")
+        teacher = chosen_teacher.load(settings, self._device)
+        if expected is not None:
+            chosen_teacher.require_same(settings, teacher.identity, expected.identity)
         return teacher
 
     @cached_property

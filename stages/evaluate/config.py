@@ -23,4 +23,6 @@ class EvaluateConfig(BaseModel):
     protocol: str = "native"
     teachers: tuple[str, ...] | None = None
     """Teachers of the cache to score; all that are complete for the split if not given."""
+    dense: bool = True
+    """Whether to score against dense depth too, where the cache has it."""
     device: str = "auto"

@@ -14,35 +14,56 @@ from cache_schema.errors import EvaluationError
 from cache_schema.soft_targets import expand, expected_position
 from stages.device import choose_device
 from stages.evaluate.plan import EvaluationPlan
+from stages.evaluate.prediction import Prediction, compare, fitted_disparity
 from stages.evaluate.result import Evaluation
-from stages.evaluate.scoring import Scorer, ViewPair, disparity_pairs, metric_pairs
+from stages.evaluate.scoring import Scorer
+from stages.evaluate.truth import Truth, dense_truth, lidar_truth
 from stages.progress import Progress
 from stages.train.student import load_student, resize_images
 
-Subject = Callable[[int, CachedRig], Sequence[ViewPair]]
-"""Gives truth and prediction per view for one rig and its number."""
+Subject = Callable[[int, CachedRig, Truth], Prediction]
+"""Gives the prediction for one rig, from its number, the rig, and its LiDAR points that count."""
 
 
 def execute(plan: EvaluationPlan, progress: Progress, *, code_version: str) -> Evaluation:
     """Score all subjects and write the result. Raises EvaluationError on a prediction that is not a number."""
-    cameras = plan.cache.manifest.dataset.cameras
+    dataset = plan.cache.manifest.dataset
     subjects = _subjects(plan)
     scorers = {
-        name: Scorer(name, "metric" if name == "student" else "disparity_least_squares", cameras, plan.protocol)
+        (name, truth): Scorer(
+            name,
+            "metric" if name == "student" else "disparity_least_squares",
+            dataset.cameras,
+            plan.protocol,
+            truth=truth,
+            pairs=dataset.adjacent_pairs,
+        )
+        for truth in plan.truths
         for name in subjects
     }
     progress.begin(f"evaluate {plan.config.split}", len(plan.frames))
     for index in range(len(plan.frames)):
         rig = plan.frames[index]
+        truths = _truths(plan, index, rig)
         for name, subject in subjects.items():
-            pairs = subject(index, rig)
-            _refuse_nonfinite(name, rig, pairs, cameras)
-            scorers[name].add(pairs)
+            prediction = subject(index, rig, truths[0])
+            _refuse_nonfinite(name, rig, prediction, dataset.cameras)
+            for truth in truths:
+                scorers[name, truth.name].add(compare(prediction, truth), truth)
         progress.advance()
-    evaluation = _evaluation(plan, scorers, code_version)
+    evaluation = _evaluation(plan, list(scorers.values()), code_version)
     if plan.output is not None:
         write_atomic(plan.output, evaluation.model_dump_json(indent=2) + "\n")
     return evaluation
+
+
+def _truths(plan: EvaluationPlan, index: int, rig: CachedRig) -> list[Truth]:
+    """What a rig is compared with, LiDAR first."""
+    dataset = plan.cache.manifest.dataset
+    truths = [lidar_truth(rig, plan.protocol, dataset)]
+    if "dense" in plan.truths:
+        truths.append(dense_truth(plan.frames.dense_depth(index), rig, plan.protocol, dataset))
+    return truths
 
 
 def _subjects(plan: EvaluationPlan) -> dict[str, Subject]:
@@ -56,12 +77,12 @@ def _student(plan: EvaluationPlan) -> Subject:
     student = load_student(plan.student_folder, device)
     native_size = plan.cache.manifest.dataset.native_size
 
-    def predict(_: int, rig: CachedRig) -> Sequence[ViewPair]:
+    def predict(_: int, rig: CachedRig, __: Truth) -> Prediction:
         size = student.config.image_size or rig.images.shape[1:3]
         images = torch.from_numpy(resize_images(rig.images, size)).to(device)
         with torch.inference_mode():
             depth_m: Float[np.ndarray, "V H W"] = student(images[None]).depth_m[0].float().cpu().numpy()
-        return metric_pairs(depth_m, rig, plan.protocol, native_size)
+        return Prediction(depth_m, native_size, plan.protocol.range_m[1])
 
     return predict
 
@@ -70,25 +91,26 @@ def _teacher(plan: EvaluationPlan, name: str) -> Subject:
     targets = plan.teachers[name]
     native_size = plan.cache.manifest.dataset.native_size
 
-    def predict(index: int, rig: CachedRig) -> Sequence[ViewPair]:
+    def predict(index: int, _: CachedRig, lidar: Truth) -> Prediction:
         probability = expand(targets[index].encoded, targets.spec)
         u = expected_position(probability, targets.spec.bins)
-        return disparity_pairs(u, rig, plan.protocol, native_size)
+        return fitted_disparity(u, lidar, native_size, plan.protocol.range_m[1])
 
     return predict
 
 
-def _refuse_nonfinite(name: str, rig: CachedRig, pairs: Sequence[ViewPair], cameras: Sequence[str]) -> None:
-    for camera, pair in zip(cameras, pairs, strict=True):
-        if not np.isfinite(pair.predicted_m).all():
+def _refuse_nonfinite(name: str, rig: CachedRig, prediction: Prediction, cameras: Sequence[str]) -> None:
+    for camera, predicted in zip(cameras, prediction.maps, strict=True):
+        if not np.isfinite(predicted).all():
             raise EvaluationError(
                 f"the prediction of {name} for {camera} of {rig.scene} sample {rig.sample} is not finite; "
                 "nothing was written"
             )
 
 
-def _evaluation(plan: EvaluationPlan, scorers: dict[str, Scorer], code_version: str) -> Evaluation:
+def _evaluation(plan: EvaluationPlan, scorers: Sequence[Scorer], code_version: str) -> Evaluation:
     dataset = plan.cache.manifest.dataset
+    scores = [score for scorer in scorers for score in scorer.scores()]
     return Evaluation(
         code_version=code_version,
         cache=plan.config.cache,
@@ -98,5 +120,7 @@ def _evaluation(plan: EvaluationPlan, scorers: dict[str, Scorer], code_version: 
         split=plan.config.split,
         rigs=len(plan.frames),
         protocol=plan.protocol,
-        scores=tuple(score for scorer in scorers.values() for score in scorer.scores()),
+        scores=tuple(score for score in scores if score.truth == "lidar"),
+        dense_scores=tuple(score for score in scores if score.truth == "dense"),
+        cross_view=tuple(score for scorer in scorers for score in scorer.cross_view_scores()),
     )

@@ -1,4 +1,7 @@
-"""The field's eight depth metrics, as Eigen et al. (NeurIPS 2014) define them and SurroundDepth computes them."""
+"""The field's eight depth metrics, as Eigen et al. (NeurIPS 2014) define them and SurroundDepth computes them.
+
+Beside them, what says whether two cameras agree.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,9 @@ from jaxtyping import Float
 
 METRICS = ("abs_rel", "sq_rel", "rmse", "rmse_log", "silog", "delta_1", "delta_2", "delta_3")
 """Lower is better for the first five, higher for the deltas. sq_rel and rmse are in metres."""
+
+CONSISTENCY = ("rel", "rmse")
+"""Lower is better; rmse is in metres."""
 
 
 def depth_metrics(truth_m: Float[np.ndarray, "point"], predicted_m: Float[np.ndarray, "point"]) -> dict[str, float]:
@@ -27,4 +33,17 @@ def depth_metrics(truth_m: Float[np.ndarray, "point"], predicted_m: Float[np.nda
         "rmse_log": float(np.sqrt(np.mean(log_error**2))),
         "silog": float(100 * np.sqrt(np.var(log_error))),
         **{f"delta_{i}": float(np.mean(ratio < 1.25**i)) for i in (1, 2, 3)},
+    }
+
+
+def consistency_metrics(a_m: Float[np.ndarray, "point"], b_m: Float[np.ndarray, "point"]) -> dict[str, float]:
+    """How far two predictions of the same distances are apart; both positive and finite, at least one point.
+
+    rel = mean(2·|a − b| / (a + b)), rmse = √mean((a − b)²). Neither asks which of the two is right. Depth consistency
+    between overlapping views is reported by CVCDepth (IROS 2024) and others; these formulas are ours.
+    """
+    a, b = a_m.astype(np.float64), b_m.astype(np.float64)
+    return {
+        "rel": float(np.mean(2 * np.abs(a - b) / (a + b))),
+        "rmse": float(np.sqrt(np.mean((a - b) ** 2))),
     }

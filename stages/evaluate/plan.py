@@ -8,7 +8,7 @@ from pathlib import Path
 from cache_schema import Cache, FrameReader, TargetReader
 from cache_schema.errors import EvaluationError
 from stages.evaluate.config import DEFAULT_SPLIT, EvaluateConfig
-from stages.evaluate.protocol import Protocol, protocol
+from stages.evaluate.protocol import Protocol, TruthName, protocol
 
 
 @dataclass(frozen=True)
@@ -21,6 +21,11 @@ class EvaluationPlan:
     frames: FrameReader
     teachers: dict[str, TargetReader]
     student_folder: Path | None
+
+    @property
+    def truths(self) -> tuple[TruthName, ...]:
+        """What subjects are scored against."""
+        return ("lidar", "dense") if self.config.dense and self.frames.record.dense_depth else ("lidar",)
 
     @property
     def output(self) -> Path | None:

@@ -9,13 +9,17 @@ from pydantic import BaseModel, ConfigDict
 from cache_schema.errors import ConfigError
 
 Scaling = Literal["none", "median_image", "median_rig"]
+TruthName = Literal["lidar", "dense"]
+"""LiDAR points, or depth at every pixel, which only a simulated world has."""
 
 
 class Protocol(BaseModel):
-    """How a prediction is compared with LiDAR.
+    """How a prediction is compared with LiDAR, and with dense depth where there is any.
 
     Ground truth stays at native pixels; the prediction is resized to them bilinearly with half-pixel centres and
-    clamped to the range. Means are taken per image, then over the images of a camera, then over the cameras.
+    clamped to the range. Means are taken per image, then over the images of a camera, then over the cameras. Medians
+    are those of the truth a score is computed against. Cross-view figures: metrics over those points of an image that
+    lie in a neighbour's too, and how far the two cameras' predictions for one place in the world are apart.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -28,6 +32,9 @@ class Protocol(BaseModel):
     ego_mask: bool
     """Whether points on the own car are left out."""
     scalings: tuple[Scaling, ...]
+    same_surface: float = 0.05
+    """Dense truth only: two cameras see the same where the depth of a point differs from what the neighbour sees in
+    its place by at most this part of it. LiDAR cannot tell, so a point behind something counts."""
 
 
 _RANGES_M = {"ddad": (0.1, 200.0), "nuscenes": (0.1, 80.0)}

@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from stages.evaluate.protocol import Protocol, Scaling
+from stages.evaluate.protocol import Protocol, Scaling, TruthName
 
 
 class Result(BaseModel):
@@ -23,7 +23,7 @@ class Score(Result):
     images: int
     points: int
     images_without_points: int
-    """Images of which no LiDAR point lies in range; they count in no mean."""
+    """Images of which no point lies in range; they count in no mean."""
 
 
 class SubjectScores(Result):
@@ -33,9 +33,27 @@ class SubjectScores(Result):
     alignment: str
     """How the prediction became metric: `metric`, or `disparity_least_squares` per image."""
     scaling: Scaling
+    truth: TruthName = "lidar"
+    """What it was computed against. `disparity_least_squares` is fitted to LiDAR either way."""
     cameras: dict[str, Score]
     mean: Score
     """Mean over cameras; the counts are sums."""
+
+
+class CrossViewScores(Result):
+    """Where neighbouring cameras see the same, for one subject under one scaling."""
+
+    subject: str
+    alignment: str
+    scaling: Scaling
+    truth: TruthName
+    overlap: dict[str, Score]
+    """By camera: metrics over its points that lie in a neighbour's image too."""
+    overlap_mean: Score
+    consistency: dict[str, Score]
+    """By pair of cameras, `A-B`: `rel` and `rmse` (m) of the two predicted distances from the rig's origin."""
+    consistency_mean: Score
+    """Mean over pairs; the counts are sums."""
 
 
 class Evaluation(Result):
@@ -52,3 +70,7 @@ class Evaluation(Result):
     rigs: int
     protocol: Protocol
     scores: tuple[SubjectScores, ...]
+    """Against LiDAR."""
+    dense_scores: tuple[SubjectScores, ...] = ()
+    """Against dense depth, where the cache has any."""
+    cross_view: tuple[CrossViewScores, ...] = ()

@@ -1,148 +1,181 @@
-"""From predictions of one rig at a time to scores per camera; memory does not grow with the images."""
+"""From comparisons of one rig at a time to scores per camera; memory does not grow with the images."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Bool, Float
 
-from cache_schema import CachedRig, LidarView
-from stages.evaluate.alignment import depth_from_disparity, fit_disparity, median_scale
-from stages.evaluate.metrics import METRICS, depth_metrics
-from stages.evaluate.protocol import Protocol, Scaling
-from stages.evaluate.result import Score, SubjectScores
-from stages.evaluate.sampling import at_native_pixels
+from stages.evaluate.alignment import median_scale
+from stages.evaluate.metrics import CONSISTENCY, METRICS, consistency_metrics, depth_metrics
+from stages.evaluate.overlap import Overlap
+from stages.evaluate.prediction import Comparison, ViewPair
+from stages.evaluate.protocol import Protocol, Scaling, TruthName
+from stages.evaluate.result import CrossViewScores, Score, SubjectScores
+from stages.evaluate.truth import Truth
+
+Metrics = Callable[[Float[np.ndarray, "point"], Float[np.ndarray, "point"]], dict[str, float]]
 
 
-@dataclass(frozen=True)
-class ViewPair:
-    """Truth and prediction at the LiDAR points of one image that count, in metres."""
+class Means:
+    """Running means over images of what `metrics` makes of two arrays of one image."""
 
-    truth_m: Float[np.ndarray, "point"]
-    predicted_m: Float[np.ndarray, "point"]
+    def __init__(self, metrics: Metrics, names: Sequence[str]) -> None:
+        self._metrics = metrics
+        self._sums = dict.fromkeys(names, 0.0)
+        self._images = self._points = self._without_points = 0
 
-
-@dataclass
-class CameraSums:
-    """Running sums of one camera's metrics."""
-
-    sums: dict[str, float] = field(default_factory=lambda: dict.fromkeys(METRICS, 0.0))
-    images: int = 0
-    points: int = 0
-    images_without_points: int = 0
-
-    def add(self, pair: ViewPair) -> None:
+    def add(self, first_m: Float[np.ndarray, "point"], second_m: Float[np.ndarray, "point"]) -> None:
         """Count one image."""
-        if not len(pair.truth_m):
-            self.images_without_points += 1
+        if not len(first_m):
+            self._without_points += 1
             return
-        for name, value in depth_metrics(pair.truth_m, pair.predicted_m).items():
-            self.sums[name] += value
-        self.images += 1
-        self.points += len(pair.truth_m)
+        for name, value in self._metrics(first_m, second_m).items():
+            self._sums[name] += value
+        self._images += 1
+        self._points += len(first_m)
 
     def score(self) -> Score:
         """Mean over the images so far."""
         return Score(
-            metrics={name: total / self.images if self.images else None for name, total in self.sums.items()},
-            images=self.images,
-            points=self.points,
-            images_without_points=self.images_without_points,
+            metrics={name: total / self._images if self._images else None for name, total in self._sums.items()},
+            images=self._images,
+            points=self._points,
+            images_without_points=self._without_points,
         )
 
 
-class Scorer:
-    """Scores one subject under every scaling of a protocol."""
+@dataclass(frozen=True)
+class _Sums:
+    """Everything that is counted under one scaling."""
 
-    def __init__(self, subject: str, alignment: str, cameras: Sequence[str], protocol: Protocol) -> None:
-        self._subject = subject
-        self._alignment = alignment
-        self._protocol = protocol
-        self._sums: dict[Scaling, dict[str, CameraSums]] = {
-            scaling: {camera: CameraSums() for camera in cameras} for scaling in protocol.scalings
+    cameras: dict[str, Means]
+    overlap: dict[str, Means]
+    consistency: dict[str, Means]
+
+
+class Scorer:
+    """Scores one subject against one truth, under every scaling of a protocol."""
+
+    def __init__(
+        self,
+        subject: str,
+        alignment: str,
+        cameras: Sequence[str],
+        protocol: Protocol,
+        *,
+        truth: TruthName = "lidar",
+        pairs: Sequence[tuple[int, int]] = (),
+    ) -> None:
+        self._subject, self._alignment, self._truth = subject, alignment, truth
+        self._range_m = protocol.range_m
+        self._sums: dict[Scaling, _Sums] = {
+            scaling: _Sums(
+                cameras={camera: Means(depth_metrics, METRICS) for camera in cameras},
+                overlap={camera: Means(depth_metrics, METRICS) for camera in cameras} if pairs else {},
+                consistency={f"{cameras[i]}-{cameras[j]}": Means(consistency_metrics, CONSISTENCY) for i, j in pairs},
+            )
+            for scaling in protocol.scalings
         }
 
-    def add(self, pairs: Sequence[ViewPair]) -> None:
-        """Count the images of one rig, in ring order."""
-        for scaling, cameras in self._sums.items():
-            for sums, pair in zip(cameras.values(), _scaled(pairs, scaling, self._protocol.range_m), strict=True):
-                sums.add(pair)
+    def add(self, compared: Comparison, truth: Truth) -> None:
+        """Count the images of one rig."""
+        overlapping = [
+            _overlapping(view, len(pair.truth_m), truth.overlaps) for view, pair in enumerate(compared.views)
+        ]
+        for scaling, sums in self._sums.items():
+            factors = _factors(compared.views, scaling)
+            predicted = [
+                self._metric(pair.predicted_m, factor) for pair, factor in zip(compared.views, factors, strict=True)
+            ]
+            for means, pair, depth_m in zip(sums.cameras.values(), compared.views, predicted, strict=True):
+                means.add(pair.truth_m, depth_m)
+            for view, means in enumerate(sums.overlap.values()):
+                shared = overlapping[view]
+                means.add(compared.views[view].truth_m[shared], predicted[view][shared])
+            for position, means in enumerate(sums.consistency.values()):
+                means.add(*self._distances(position, compared, truth, predicted, factors))
 
     def scores(self) -> list[SubjectScores]:
         """One entry per scaling."""
         return [self._subject_scores(scaling) for scaling in self._sums]
 
+    def cross_view_scores(self) -> list[CrossViewScores]:
+        """One entry per scaling; none where no cameras are adjacent."""
+        return [self._cross_view_scores(scaling) for scaling, sums in self._sums.items() if sums.consistency]
+
+    def _metric(self, predicted_m: Float[np.ndarray, "point"], factor: float) -> Float[np.ndarray, "point"]:
+        """A prediction after scaling, clamped to the range."""
+        return np.clip(predicted_m * factor, *self._range_m)
+
+    def _distances(
+        self,
+        position: int,
+        compared: Comparison,
+        truth: Truth,
+        predicted: Sequence[Float[np.ndarray, "_"]],
+        factors: Sequence[float],
+    ) -> tuple[Float[np.ndarray, "common"], Float[np.ndarray, "common"]]:
+        """What the two cameras of a pair predict for the distances of their common points from the rig's origin."""
+        neighbours = compared.neighbours_m[position]
+        if neighbours is None:
+            return np.zeros(0), np.zeros(0)
+        own, other = [], []
+        for overlap, neighbour_m in zip(truth.overlaps[position], neighbours, strict=True):
+            own.append(overlap.first_rays.distance_m(predicted[overlap.first][overlap.common]))
+            other.append(overlap.second_rays.distance_m(self._metric(neighbour_m, factors[overlap.second])))
+        return np.concatenate(own), np.concatenate(other)
+
     def _subject_scores(self, scaling: Scaling) -> SubjectScores:
-        cameras = {camera: sums.score() for camera, sums in self._sums[scaling].items()}
+        cameras = _scores(self._sums[scaling].cameras)
         return SubjectScores(
             subject=self._subject,
             alignment=self._alignment,
             scaling=scaling,
+            truth=self._truth,
             cameras=cameras,
-            mean=mean_score(list(cameras.values())),
+            mean=mean_score(cameras.values(), METRICS),
+        )
+
+    def _cross_view_scores(self, scaling: Scaling) -> CrossViewScores:
+        overlap, consistency = _scores(self._sums[scaling].overlap), _scores(self._sums[scaling].consistency)
+        return CrossViewScores(
+            subject=self._subject,
+            alignment=self._alignment,
+            scaling=scaling,
+            truth=self._truth,
+            overlap=overlap,
+            overlap_mean=mean_score(overlap.values(), METRICS),
+            consistency=consistency,
+            consistency_mean=mean_score(consistency.values(), CONSISTENCY),
         )
 
 
-def mean_score(scores: Sequence[Score]) -> Score:
-    """Mean of cameras' means; a camera without any point in range has none and does not count."""
+def mean_score(scores: Iterable[Score], names: Sequence[str]) -> Score:
+    """Mean of cameras' (or pairs') means; one without any point in range has none and does not count."""
+    scores = list(scores)
     seen = [score.metrics for score in scores if score.images]
     return Score(
-        metrics={name: float(np.mean([m[name] for m in seen])) if seen else None for name in METRICS},
+        metrics={name: float(np.mean([m[name] for m in seen])) if seen else None for name in names},
         images=sum(score.images for score in scores),
         points=sum(score.points for score in scores),
         images_without_points=sum(score.images_without_points for score in scores),
     )
 
 
-def metric_pairs(
-    depth_m: Float[np.ndarray, "V h w"], rig: CachedRig, protocol: Protocol, native_size: tuple[int, int]
-) -> list[ViewPair]:
-    """Truth and prediction at the points that count, per view; the prediction is as it came, not yet clamped."""
-    pairs = []
-    for view, lidar in enumerate(rig.lidar):
-        counted = counted_points(lidar, rig.ego_mask[view], protocol, native_size)
-        predicted = at_native_pixels(depth_m[view], lidar.uv_px[counted], native_size)
-        pairs.append(ViewPair(lidar.depth_m[counted], predicted))
-    return pairs
+def _scores(means: dict[str, Means]) -> dict[str, Score]:
+    return {name: mean.score() for name, mean in means.items()}
 
 
-def disparity_pairs(
-    u: Float[np.ndarray, "V h w"], rig: CachedRig, protocol: Protocol, native_size: tuple[int, int]
-) -> list[ViewPair]:
-    """Truth and prediction per view of a relative disparity, brought to metres by least squares per image."""
-    return [_fitted(pair, protocol.range_m[1]) for pair in metric_pairs(u, rig, protocol, native_size)]
-
-
-def _fitted(pair: ViewPair, max_depth_m: float) -> ViewPair:
-    """A pair whose prediction is a relative disparity, brought to metres."""
-    if not len(pair.truth_m):
-        return pair
-    a, b = fit_disparity(pair.predicted_m, pair.truth_m)
-    return ViewPair(pair.truth_m, depth_from_disparity(a * pair.predicted_m + b, max_depth_m))
-
-
-def counted_points(
-    lidar: LidarView, ego_mask: Bool[np.ndarray, "H W"], protocol: Protocol, native_size: tuple[int, int]
-) -> Bool[np.ndarray, "point"]:
-    """Which LiDAR points of a view the protocol counts."""
-    low, high = protocol.range_m
-    counted = (lidar.depth_m > low) & (lidar.depth_m < high)
-    if protocol.ego_mask:
-        u, v = lidar.uv_px.astype(np.int64).T
-        h, w = ego_mask.shape
-        counted &= ego_mask[v * h // native_size[0], u * w // native_size[1]]
-    return counted
-
-
-def _scaled(pairs: Sequence[ViewPair], scaling: Scaling, range_m: tuple[float, float]) -> list[ViewPair]:
-    """Pairs after median scaling, the prediction clamped to the range."""
-    factors = _factors(pairs, scaling)
-    return [
-        ViewPair(pair.truth_m, np.clip(pair.predicted_m * factor, *range_m))
-        for pair, factor in zip(pairs, factors, strict=True)
-    ]
+def _overlapping(view: int, points: int, overlaps: Sequence[tuple[Overlap, Overlap]]) -> Bool[np.ndarray, "point"]:
+    """Which points of a view lie in a neighbour's image; none where the view has no points to compare."""
+    shared = np.zeros(points, bool)
+    if points:
+        for overlap in (one for both in overlaps for one in both if one.first == view):
+            shared[overlap.inside] = True
+    return shared
 
 
 def _factors(pairs: Sequence[ViewPair], scaling: Scaling) -> list[float]:

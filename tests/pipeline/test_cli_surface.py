@@ -10,11 +10,12 @@ import typer
 from pipeline.cli import app
 
 SURFACE = {
+    "street": {"root", "--size", "--workers", "--config", "--set", "--dry-run"},
     "cache-teacher": {
         "--dataset", "--root", "--teacher", "--cache", "--split", "--teacher-name", "--teacher-kind", "--revision",
         "--flip", "--encoding", "--height", "--width", "--image-encoding", "--jpeg-quality", "--ego-masks",
         "--on-missing", "--limit", "--shard-rigs", "--lidar-points", "--device", "--precision", "--config", "--set",
-        "--dry-run", "--workers", "--scheduler", "--overwrite",
+        "--dry-run", "--workers", "--scheduler", "--overwrite", "--dense-depth",
     },
     "train": {
         "--run", "--cache", "--teacher", "--split", "--epochs", "--steps", "--batch-rigs", "--lr", "--seed",
@@ -26,7 +27,8 @@ SURFACE = {
         "cache", "--threads", "--json", "--repair", "--root", "--teacher", "--ego-masks", "--workers", "--device",
     },
     "reproduce": {
-        "--root", "--teacher", "--dataset", "--out", "--split", "--steps", "--device", "--config", "--set",
+        "--root", "--teacher", "--dataset", "--ego-masks", "--size", "--out", "--split", "--seeds", "--steps",
+        "--device", "--reference", "--strict", "--config", "--set",
     },
 }  # fmt: skip
 

@@ -56,6 +56,10 @@ class RigDataset(Protocol):
         """An upper bound on the LiDAR points that one camera sees in one sample."""
         ...
 
+    def without_dense_depth(self, split: str) -> SampleRef | None:
+        """The first sample of a split of which some image has no dense depth; None where all of them have it."""
+        ...
+
     def load(self, split: str, ref: SampleRef) -> RigFrames:
         """Read one sample. Raises DatasetError, naming the file and the remedy."""
         ...

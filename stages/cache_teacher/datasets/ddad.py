@@ -20,7 +20,7 @@ from stages.cache_teacher.datasets.dgp_json import (
     read_scene,
     read_scene_splits,
 )
-from stages.cache_teacher.datasets.dgp_rig import LIDAR, intrinsics_of, mounting_of, read_rig
+from stages.cache_teacher.datasets.dgp_rig import LIDAR, has_dense_depth, intrinsics_of, mounting_of, read_rig
 from stages.cache_teacher.datasets.raw_files import REMEDY, count_points, path_inside
 from stages.cache_teacher.datasets.ring import Ring, ring_from_calibration, same_order
 
@@ -86,6 +86,13 @@ class DdadDataset:
         probes = np.linspace(0, len(complete) - 1, min(CAPACITY_PROBES, len(complete))).astype(int)
         largest = max((self._count_points(split, complete[i]) for i in probes), default=0)
         return max(-(-largest // CAPACITY_STEP), 1) * CAPACITY_STEP
+
+    def without_dense_depth(self, split: str) -> SampleRef | None:
+        """The first complete sample of a split of which some image has no depth map; None where all have one."""
+        for ref in self._index(split)[0]:
+            if not has_dense_depth(self._scene_of(split, ref).samples[ref.sample], self.cameras):
+                return ref
+        return None
 
     def load(self, split: str, ref: SampleRef) -> RigFrames:
         """Read one sample. Raises DatasetError, naming the file and the remedy."""

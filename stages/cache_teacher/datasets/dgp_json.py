@@ -20,6 +20,9 @@ from stages.cache_teacher.datasets.raw_files import REMEDY, read_bytes
 T = TypeVar("T")
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+DEPTH = "6"
+"""Key of a depth map among an image's annotations: AnnotationType DEPTH of DGP's annotations.proto."""
+
 _SPLIT_NAMES = {"0": "train", "1": "val", "2": "test"}
 
 
@@ -64,6 +67,7 @@ class Intrinsics:
 class _SensorFile:
     filename: str
     pose: Pose
+    annotations: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,6 +145,8 @@ class Measurement:
     pose: Pose
     timestamp: str
     is_image: bool
+    depth_filename: str | None
+    """File of the image's dense depth, if it has one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,7 +196,13 @@ def read_scene(path: Path) -> Scene:
     measured = {
         datum.key: (
             datum.id.name,
-            Measurement(file.filename, file.pose, datum.id.timestamp, is_image=datum.datum.image is not None),
+            Measurement(
+                file.filename,
+                file.pose,
+                datum.id.timestamp,
+                is_image=datum.datum.image is not None,
+                depth_filename=file.annotations.get(DEPTH),
+            ),
         )
         for datum in scene.data
         if (file := datum.datum.image or datum.datum.point_cloud) is not None

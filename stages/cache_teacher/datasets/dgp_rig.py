@@ -14,14 +14,24 @@ from cache_schema.errors import DatasetError
 from stages.cache_teacher.datasets.base import SampleRef
 from stages.cache_teacher.datasets.dgp_json import Calibration, Measurement, Pose, Sample, Scene
 from stages.cache_teacher.datasets.projection import project, world_points
-from stages.cache_teacher.datasets.raw_files import REMEDY, decode_rgb, path_inside, read_bytes, read_points
+from stages.cache_teacher.datasets.raw_files import (
+    REMEDY,
+    decode_rgb,
+    path_inside,
+    read_bytes,
+    read_depth,
+    read_points,
+)
 from stages.cache_teacher.datasets.rigid import inverse_transform_from_pose, transform_from_pose
 
 LIDAR = "LIDAR"
 
 
 def read_rig(ref: SampleRef, scene: Scene, calibration: Calibration, cameras: Sequence[str]) -> RigFrames:
-    """Read the images and the sweep of a complete sample. Raises DatasetError naming the file at fault."""
+    """Read images, sweep and, where every image has it, dense depth of a complete sample.
+
+    Raises DatasetError naming the file at fault.
+    """
     sample = _SampleFiles(scene, ref.sample)
     _check_calibrated(scene.samples[ref.sample], calibration)
     image_paths = [sample.path(camera) for camera in cameras]
@@ -45,7 +55,13 @@ def read_rig(ref: SampleRef, scene: Scene, calibration: Calibration, cameras: Se
         rig_from_camera=np.stack([mounting_of(calibration, camera) for camera in cameras]),
         world_from_camera=np.stack([transform_from_pose(*sample.pose(camera)) for camera in cameras]),
         world_from_rig=world_from_lidar @ inverse_transform_from_pose(*_mounting(calibration, LIDAR)),
+        dense_depth_m=_dense_depth(sample, cameras, images[0].shape[:2]),
     )
+
+
+def has_dense_depth(sample: Sample, cameras: Sequence[str]) -> bool:
+    """Whether every image of a complete sample has a depth map."""
+    return all(sample.sensors[camera].depth_filename is not None for camera in cameras)
 
 
 def intrinsics_of(calibration: Calibration, camera: str) -> Float32[np.ndarray, "3 3"]:
@@ -76,11 +92,22 @@ class _SampleFiles:
     def path(self, sensor: str) -> Path:
         return path_inside(self.scene.path.parent, self._measurement(sensor).filename, self.scene.path)
 
+    def depth_path(self, camera: str) -> Path | None:
+        filename = self._measurement(camera).depth_filename
+        return None if filename is None else path_inside(self.scene.path.parent, filename, self.scene.path)
+
     def pose(self, sensor: str) -> tuple[Pose, str]:
         return self._measurement(sensor).pose, f"{self.scene.path}: {sensor} of sample {self.sample}"
 
     def _measurement(self, sensor: str) -> Measurement:
         return self.scene.samples[self.sample].sensors[sensor]
+
+
+def _dense_depth(
+    sample: _SampleFiles, cameras: Sequence[str], size_hw: tuple[int, int]
+) -> Float32[np.ndarray, "V H W"] | None:
+    paths = [path for camera in cameras if (path := sample.depth_path(camera)) is not None]
+    return np.stack([read_depth(path, size_hw) for path in paths]) if len(paths) == len(cameras) else None
 
 
 def _check_calibrated(sample: Sample, calibration: Calibration) -> None:

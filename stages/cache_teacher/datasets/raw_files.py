@@ -6,13 +6,13 @@ import io
 import struct
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import IO
 
 import numpy as np
-from jaxtyping import Float, UInt8
+from jaxtyping import Float, Float32, UInt8
 from PIL import Image, UnidentifiedImageError
 
 from cache_schema.errors import DatasetError
@@ -62,10 +62,25 @@ def read_points(path: Path) -> Float[np.ndarray, "point 3"]:
 
     Raises DatasetError where `data` is missing, damaged or not floating point of shape (N, 4).
     """
-    with _sweep_data(path) as file:
+    with _npz_data(path, _bad_sweep) as file:
         data = np.lib.format.read_array(file, allow_pickle=False)
     _check_sweep(path, data.shape, data.dtype)
     return data[:, :3]
+
+
+def read_depth(path: Path, size_hw: tuple[int, int]) -> Float32[np.ndarray, "H W"]:
+    """Camera z in metres of the pixels in an npz file's `data`, 0 where there is none. Never unpickles.
+
+    DGP says 0 for none; negative and non-finite values become 0 too. Raises DatasetError where `data` is missing,
+    damaged or not floating point of the image's size (H, W).
+    """
+    with _npz_data(path, _bad_depth) as file:
+        data = np.lib.format.read_array(file, allow_pickle=False)
+    if data.shape != size_hw or data.dtype not in (np.float32, np.float64):
+        raise _bad_depth(path, f"`data` is {data.dtype} of shape {data.shape}, its image {size_hw}")
+    with np.errstate(over="ignore"):
+        depth_m = data.astype(np.float32, copy=False)
+    return np.where(np.isfinite(depth_m) & (depth_m > 0), depth_m, np.float32(0))
 
 
 def count_points(path: Path) -> int:
@@ -73,7 +88,7 @@ def count_points(path: Path) -> int:
 
     Raises DatasetError like `read_points`, for what the header shows.
     """
-    with _sweep_data(path) as file:
+    with _npz_data(path, _bad_sweep) as file:
         version = np.lib.format.read_magic(file)
         header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
         shape, _, dtype = header(file)
@@ -82,13 +97,13 @@ def count_points(path: Path) -> int:
 
 
 @contextmanager
-def _sweep_data(path: Path) -> Iterator[IO[bytes]]:
-    """The array file `data` inside an npz file."""
+def _npz_data(path: Path, bad: Callable[[Path, str], DatasetError]) -> Iterator[IO[bytes]]:
+    """The array file `data` inside an npz file; what is wrong with it is raised as `bad` says it."""
     try:
         with zipfile.ZipFile(path) as archive, archive.open("data.npy") as file:
             yield file
     except _BAD_NPZ as error:
-        raise _bad_sweep(path, _one_line(error)) from error
+        raise bad(path, _one_line(error)) from error
 
 
 def _decode(data: bytes, path: Path, mode: str) -> np.ndarray:
@@ -117,6 +132,13 @@ def _bad_sweep(path: Path, found: str) -> DatasetError:
     return DatasetError(
         f"{path}: is not a LiDAR sweep ({found}); expected an npz whose `data` is float32 or float64 "
         f"of shape (N, 4): X, Y, Z, intensity; {REMEDY}"
+    )
+
+
+def _bad_depth(path: Path, found: str) -> DatasetError:
+    return DatasetError(
+        f"{path}: is not a depth map ({found}); expected an npz whose `data` is float32 or float64 "
+        f"of the image's shape (H, W): camera z in metres; {REMEDY}"
     )
 
 

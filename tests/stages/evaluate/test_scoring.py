@@ -7,14 +7,19 @@ import dataclasses
 import numpy as np
 import pytest
 
-from cache_schema import CachedRig, LidarView
+from cache_schema import CachedRig, DatasetIdentity, LidarView
 from cache_schema.errors import ConfigError
-from stages.evaluate.protocol import protocol
-from stages.evaluate.scoring import Scorer, ViewPair, disparity_pairs, metric_pairs
+from stages.evaluate.prediction import Comparison, Prediction, ViewPair, compare, fitted_disparity
+from stages.evaluate.protocol import Protocol, protocol
+from stages.evaluate.scoring import Scorer
+from stages.evaluate.truth import Truth, dense_truth, lidar_truth
+from tests.stages.evaluate.test_metrics import restated
 
 NATIVE = (8, 12)
 CAMERAS = ("A", "B")
 DDAD = protocol("native", "ddad")
+DATASET = DatasetIdentity(name="tiny", version="1", cameras=CAMERAS, native_size=NATIVE)
+NOWHERE = Truth("lidar", (), ())
 
 
 def rig(depths: list[np.ndarray]) -> CachedRig:
@@ -36,44 +41,55 @@ def rig(depths: list[np.ndarray]) -> CachedRig:
     )
 
 
+def metric_pairs(depth_m: np.ndarray, of: CachedRig, by: Protocol = DDAD) -> tuple[ViewPair, ...]:
+    """Truth and metric prediction at the LiDAR points that count."""
+    return compare(Prediction(depth_m, NATIVE, by.range_m[1]), lidar_truth(of, by, DATASET)).views
+
+
+def disparity_pairs(u: np.ndarray, of: CachedRig) -> tuple[ViewPair, ...]:
+    """The same for a relative disparity."""
+    lidar = lidar_truth(of, DDAD, DATASET)
+    return compare(fitted_disparity(u, lidar, NATIVE, DDAD.range_m[1]), lidar).views
+
+
 def depth(seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).uniform(2, 150, NATIVE)
 
 
-def scores(pairs: list[list[ViewPair]], scaling: str = "none") -> dict[str, float | None]:
+def scores(pairs: list[tuple[ViewPair, ...]], scaling: str = "none") -> dict[str, float | None]:
     scorer = Scorer("student", "metric", CAMERAS, DDAD)
     for rig_pairs in pairs:
-        scorer.add(rig_pairs)
+        scorer.add(Comparison(rig_pairs, ()), NOWHERE)
     return next(s for s in scorer.scores() if s.scaling == scaling).mean.metrics
 
 
 def test_a_perfect_prediction_scores_zero_through_the_whole_path() -> None:
     truth = [depth(0), depth(1)]
-    pairs = metric_pairs(np.stack(truth), rig(truth), DDAD, NATIVE)
+    pairs = metric_pairs(np.stack(truth), rig(truth))
     assert scores([pairs])["abs_rel"] == pytest.approx(0, abs=1e-6)
 
 
 def test_the_mean_is_over_images_then_cameras_not_over_points() -> None:
     ten, one = np.full(10, 10.0), np.full(1, 10.0)
-    first = [ViewPair(ten, ten * 2), ViewPair(one, one)]
-    second = [ViewPair(one, one), ViewPair(one, one)]
+    first = (ViewPair(ten, ten * 2), ViewPair(one, one))
+    second = (ViewPair(one, one), ViewPair(one, one))
     assert scores([first, second])["abs_rel"] == pytest.approx((0.5 + 0) / 2)
 
 
 def test_points_out_of_range_do_not_count_and_predictions_are_clamped() -> None:
     truth = depth()
     truth[0, 0], truth[0, 1] = 250.0, 0.05
-    pairs = metric_pairs(np.full((1, *NATIVE), 1e6), rig([truth]), DDAD, NATIVE)
+    pairs = metric_pairs(np.full((1, *NATIVE), 1e6), rig([truth]))
     assert len(pairs[0].truth_m) == truth.size - 2
     scorer = Scorer("student", "metric", ("A",), DDAD)
-    scorer.add([ViewPair(np.array([100.0]), np.array([1e6]))])
+    scorer.add(Comparison((ViewPair(np.array([100.0]), np.array([1e6])),), ()), NOWHERE)
     assert scorer.scores()[0].mean.metrics["abs_rel"] == pytest.approx(1.0)
 
 
 def test_an_image_without_points_is_counted_as_such_and_in_no_mean() -> None:
     scorer = Scorer("student", "metric", CAMERAS, DDAD)
     empty = ViewPair(np.zeros(0), np.zeros(0))
-    scorer.add([ViewPair(np.array([10.0]), np.array([12.0])), empty])
+    scorer.add(Comparison((ViewPair(np.array([10.0]), np.array([12.0])), empty), ()), NOWHERE)
     result = scorer.scores()[0]
     assert result.mean.metrics["abs_rel"] == pytest.approx(0.2)
     assert result.mean.images_without_points == 1
@@ -82,7 +98,7 @@ def test_an_image_without_points_is_counted_as_such_and_in_no_mean() -> None:
 
 def test_median_scaling_per_image_and_per_rig() -> None:
     near, far = np.array([10.0, 12.0, 14.0]), np.array([40.0, 44.0, 48.0])
-    pairs = [ViewPair(near, near * 2), ViewPair(far, far * 3)]
+    pairs = (ViewPair(near, near * 2), ViewPair(far, far * 3))
     assert scores([pairs], "median_image")["abs_rel"] == pytest.approx(0)
     per_rig = scores([pairs], "median_rig")["abs_rel"]
     assert per_rig is not None
@@ -92,7 +108,7 @@ def test_median_scaling_per_image_and_per_rig() -> None:
 def test_least_squares_in_disparity_recovers_scale_and_shift() -> None:
     truth = depth()
     u = 7 / truth - 0.02
-    pair = disparity_pairs(u[None], rig([truth]), DDAD, NATIVE)[0]
+    pair = disparity_pairs(u[None], rig([truth]))[0]
     np.testing.assert_allclose(pair.predicted_m, pair.truth_m, rtol=1e-5)
 
 
@@ -101,17 +117,44 @@ def test_disparity_beyond_infinity_is_the_far_end_of_the_range() -> None:
     truth[0] = 199.0
     u = 1 / truth
     u[0, 0] = -5.0
-    pair = disparity_pairs(u[None], rig([truth]), DDAD, NATIVE)[0]
+    pair = disparity_pairs(u[None], rig([truth]))[0]
     assert np.isfinite(pair.predicted_m).all()
     assert pair.predicted_m.max() <= 200.0 + 1e-6
+
+
+def test_a_view_without_lidar_cannot_be_fitted_and_is_in_no_mean() -> None:
+    near = rig([depth(0), depth(1)])
+    blind = dataclasses.replace(
+        near, lidar=(near.lidar[0], LidarView(np.zeros((0, 2), np.uint16), np.zeros(0, np.float32)))
+    )
+    lidar = lidar_truth(blind, DDAD, DATASET)
+    dense = dense_truth(np.stack([depth(0), depth(1)]).astype(np.float32), blind, DDAD, DATASET)
+    u = np.stack([1 / depth(0), 1 / depth(1)])
+    assert [len(pair.truth_m) for pair in compare(fitted_disparity(u, lidar, NATIVE, 200.0), dense).views] == [96, 0]
+
+
+def test_scores_at_dense_depth_are_the_formulas_at_every_pixel_with_depth() -> None:
+    truth = np.stack([depth(0), depth(1)]).astype(np.float32)
+    truth[0, 0], truth[1, 2, 3] = 0.0, 300.0  # the sky, and something beyond the range
+    predicted = (truth + 3).astype(np.float32)
+    scorer = Scorer("student", "metric", CAMERAS, DDAD, truth="dense")
+    dense = dense_truth(truth, rig([depth(0), depth(1)]), DDAD, DATASET)
+    scorer.add(compare(Prediction(predicted, NATIVE, 200.0), dense), dense)
+    found = scorer.scores()[0]
+    assert found.truth == "dense"
+    for camera, g, p in zip(CAMERAS, truth, predicted, strict=True):
+        kept = [(float(a), min(float(b), 200.0)) for a, b in zip(g.ravel(), p.ravel(), strict=True) if 0.1 < a < 200]
+        expected = restated([a for a, _ in kept], [b for _, b in kept])
+        assert found.cameras[camera].points == len(kept)
+        assert found.cameras[camera].metrics == pytest.approx(expected, rel=1e-6)
 
 
 def test_the_own_car_is_left_out_where_the_protocol_says_so() -> None:
     truth = [depth()]
     masked = dataclasses.replace(rig(truth), ego_mask=np.zeros((1, *NATIVE), bool))
     strict = DDAD.model_copy(update={"ego_mask": True})
-    assert len(metric_pairs(np.stack(truth), masked, strict, NATIVE)[0].truth_m) == 0
-    assert len(metric_pairs(np.stack(truth), masked, DDAD, NATIVE)[0].truth_m) == truth[0].size
+    assert len(metric_pairs(np.stack(truth), masked, strict)[0].truth_m) == 0
+    assert len(metric_pairs(np.stack(truth), masked)[0].truth_m) == truth[0].size
 
 
 def test_protocols_are_data_with_the_range_of_the_dataset() -> None:

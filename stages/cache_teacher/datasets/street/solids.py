@@ -13,7 +13,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-
 Triple = tuple[int | float, int | float, int | float]
 
 

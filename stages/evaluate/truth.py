@@ -1,0 +1,90 @@
+"""What predictions of a rig are compared with: LiDAR points, or dense depth, and what two cameras see of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Bool, Float32, Float64
+
+from cache_schema import CachedRig, DatasetIdentity
+from stages.evaluate.overlap import Overlap, find_overlaps
+from stages.evaluate.protocol import Protocol, TruthName
+
+
+@dataclass(frozen=True)
+class TruthPoints:
+    """The points of one image that count: their native pixels' centres (x right, y down), and depths in metres."""
+
+    xy_px: Float64[np.ndarray, "point 2"]
+    depth_m: Float32[np.ndarray, "point"]
+
+
+@dataclass(frozen=True)
+class Truth:
+    """The truth of one rig."""
+
+    name: TruthName
+    views: tuple[TruthPoints, ...]
+    overlaps: tuple[tuple[Overlap, Overlap], ...]
+    """For each adjacent pair of cameras: points of its first that its second sees, and the other way round."""
+
+
+def lidar_truth(rig: CachedRig, protocol: Protocol, dataset: DatasetIdentity) -> Truth:
+    """The LiDAR points of a rig that count. That two cameras see one of them is not checked for occlusion."""
+    views = tuple(
+        _counted(points.uv_px.astype(np.float64) + 0.5, points.depth_m, rig.ego_mask[view], protocol, dataset)
+        for view, points in enumerate(rig.lidar)
+    )
+    return Truth("lidar", views, _overlaps(rig, views, protocol, dataset, dense_m=None))
+
+
+def dense_truth(
+    dense_m: Float32[np.ndarray, "V H W"], rig: CachedRig, protocol: Protocol, dataset: DatasetIdentity
+) -> Truth:
+    """The pixels of a rig that count: those with depth in range."""
+    height, width = dataset.native_size
+    y, x = np.mgrid[:height, :width].reshape(2, -1) + 0.5
+    centres = np.stack([x, y], axis=1)
+    views = tuple(
+        _counted(centres, depth_m.ravel(), rig.ego_mask[view], protocol, dataset)
+        for view, depth_m in enumerate(dense_m)
+    )
+    return Truth("dense", views, _overlaps(rig, views, protocol, dataset, dense_m))
+
+
+def _counted(
+    xy_px: Float64[np.ndarray, "point 2"],
+    depth_m: Float32[np.ndarray, "point"],
+    ego_mask: Bool[np.ndarray, "h w"],
+    protocol: Protocol,
+    dataset: DatasetIdentity,
+) -> TruthPoints:
+    """The points of a view that the protocol counts."""
+    low, high = protocol.range_m
+    counted = (depth_m > low) & (depth_m < high)
+    if protocol.ego_mask:
+        h, w = ego_mask.shape
+        x, y = xy_px.astype(np.int64).T
+        counted &= ego_mask[y * h // dataset.native_size[0], x * w // dataset.native_size[1]]
+    return TruthPoints(xy_px[counted], depth_m[counted])
+
+
+def _overlaps(
+    rig: CachedRig,
+    views: Sequence[TruthPoints],
+    protocol: Protocol,
+    dataset: DatasetIdentity,
+    dense_m: Float32[np.ndarray, "V H W"] | None,
+) -> tuple[tuple[Overlap, Overlap], ...]:
+    return find_overlaps(
+        rig,
+        [view.xy_px for view in views],
+        [view.depth_m for view in views],
+        dataset.adjacent_pairs,
+        native_size=dataset.native_size,
+        range_m=protocol.range_m,
+        dense_m=dense_m,
+        tolerance=protocol.same_surface,
+    )

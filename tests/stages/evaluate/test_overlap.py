@@ -1,0 +1,183 @@
+"""What two cameras see of the same world, against a restatement in plain Python and against a world that is known."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+
+import numpy as np
+import pytest
+
+from cache_schema import CachedRig, DatasetIdentity, LidarView
+from stages.evaluate.metrics import consistency_metrics
+from stages.evaluate.prediction import Prediction, compare
+from stages.evaluate.protocol import protocol
+from stages.evaluate.scoring import Scorer
+from stages.evaluate.truth import Truth, dense_truth, lidar_truth
+
+H, W = 30, 40
+FOCAL_PX = 25.0
+CAMERAS = ("LEFT", "FRONT", "REAR")
+PAIRS = ((0, 1),)
+DATASET = DatasetIdentity(name="tiny", version="1", cameras=CAMERAS, adjacent_pairs=PAIRS, native_size=(H, W))
+PROTOCOL = protocol("native", "ddad")
+WALL_M = 12.0
+"""A wall that all cameras look at is the plane y = WALL_M of the world, but for REAR, which looks away from it."""
+K = np.array([[FOCAL_PX, 0, W / 2], [0, FOCAL_PX, H / 2], [0, 0, 1]], np.float32)
+
+
+def pose(yaw_deg: float, x: float) -> np.ndarray:
+    """A camera at (x, 0, 1.5) that looks to +y, turned to the left by `yaw_deg`."""
+    yaw = math.radians(yaw_deg)
+    forward, down = (-math.sin(yaw), math.cos(yaw), 0.0), (0.0, 0.0, -1.0)
+    matrix = np.eye(4)
+    matrix[:3, :3] = np.column_stack([np.cross(down, forward), down, forward])
+    matrix[:3, 3] = x, 0.0, 1.5
+    return matrix
+
+
+POSES = np.stack([pose(25, -0.4), pose(-25, 0.5), pose(180, 0.0)])
+
+
+def rays() -> np.ndarray:
+    """Camera vectors of depth 1 through the pixels' centres (H·W, 3)."""
+    v, u = np.mgrid[:H, :W].reshape(2, -1) + 0.5
+    return np.stack([(u - W / 2) / FOCAL_PX, (v - H / 2) / FOCAL_PX, np.ones_like(u)], axis=1)
+
+
+def wall_depth() -> np.ndarray:
+    """Depth (V, H, W) of the wall, 0 where a camera looks past it."""
+    depths = []
+    for matrix in POSES:
+        towards = (rays() @ matrix[:3, :3].T)[:, 1]
+        depth = np.where(towards > 0.05, (WALL_M - matrix[1, 3]) / np.maximum(towards, 0.05), 0)
+        depths.append(depth.reshape(H, W))
+    return np.stack(depths).astype(np.float32)
+
+
+def rig() -> CachedRig:
+    """Cameras before the wall, LiDAR at every third pixel."""
+    depth = wall_depth()
+    v, u = np.mgrid[:H:3, :W:3].reshape(2, -1)
+    uv = np.stack([u, v], axis=1).astype(np.uint16)
+    world_from_rig = np.eye(4)
+    world_from_rig[:3, 3] = 0.1, -0.3, 0.0
+    return CachedRig(
+        scene="s",
+        sample="0",
+        timestamp=0,
+        images=np.zeros((3, H, W, 3), np.uint8),
+        lidar=tuple(LidarView(uv[depth[i][v, u] > 0], depth[i][v, u][depth[i][v, u] > 0]) for i in range(3)),
+        intrinsics_px=np.tile(K, (3, 1, 1)),
+        rig_from_camera=np.linalg.inv(world_from_rig) @ POSES,
+        world_from_camera=POSES,
+        world_from_rig=world_from_rig,
+        ego_mask=np.ones((3, H, W), bool),
+    )
+
+
+def truths(of: CachedRig) -> dict[str, Truth]:
+    return {
+        "lidar": lidar_truth(of, PROTOCOL, DATASET),
+        "dense": dense_truth(wall_depth(), of, PROTOCOL, DATASET),
+    }
+
+
+@pytest.mark.parametrize("name", ["lidar", "dense"])
+def test_overlaps_are_those_of_a_plain_restatement(name: str) -> None:
+    truth = truths(rig())[name]
+    ((there, back),) = truth.overlaps
+    assert (there.first, there.second, back.first, back.second) == (0, 1, 1, 0)
+    for overlap in (there, back):
+        inside = []
+        points = truth.views[overlap.first]
+        for index, ((x, y), z) in enumerate(zip(points.xy_px.tolist(), points.depth_m.tolist(), strict=True)):
+            camera = np.array([(x - W / 2) / FOCAL_PX * z, (y - H / 2) / FOCAL_PX * z, z, 1.0])
+            seen = np.linalg.inv(POSES[overlap.second]) @ POSES[overlap.first] @ camera
+            if seen[2] > 0:
+                u, v = FOCAL_PX * seen[0] / seen[2] + W / 2, FOCAL_PX * seen[1] / seen[2] + H / 2
+                if 0 <= u < W and 0 <= v < H:
+                    inside.append(index)
+        assert overlap.inside.tolist() == inside
+        assert overlap.common.tolist() == inside, "nothing stands before the wall"
+        assert 0 < len(inside) < len(points.depth_m) / 2
+
+
+@pytest.mark.parametrize("name", ["lidar", "dense"])
+def test_true_depth_is_consistent_and_exact_in_the_overlap(name: str) -> None:
+    scores = cross_view(wall_depth(), name)
+    assert scores.consistency_mean.metrics["rel"] == pytest.approx(0, abs=2e-3), "but for bilinear interpolation"
+    assert scores.consistency_mean.metrics["rmse"] == pytest.approx(0, abs=0.05)
+    assert scores.overlap_mean.metrics["abs_rel"] == pytest.approx(0, abs=1e-6)
+    assert scores.overlap["REAR"].images == 0
+    assert list(scores.consistency) == ["LEFT-FRONT"]
+
+
+def test_cameras_that_disagree_are_apart_by_as_much() -> None:
+    depth = wall_depth()
+    depth[1] *= 1.2
+    scores = cross_view(depth, "dense")
+    # Depth from the camera and distance from the rig's origin are nearly proportional 12 m away.
+    assert scores.consistency_mean.metrics["rel"] == pytest.approx(2 * 0.2 / 2.2, rel=0.05)
+    assert scores.overlap["FRONT"].metrics["abs_rel"] == pytest.approx(0.2, rel=1e-5)
+    assert scores.overlap["LEFT"].metrics["abs_rel"] == pytest.approx(0, abs=1e-6)
+
+
+def test_both_wrong_alike_is_consistent_but_not_accurate() -> None:
+    scores = cross_view(1.5 * wall_depth(), "dense")
+    assert scores.consistency_mean.metrics["rel"] is not None
+    assert scores.consistency_mean.metrics["rel"] < 0.03
+    assert scores.overlap_mean.metrics["abs_rel"] == pytest.approx(0.5, rel=1e-5)
+
+
+def test_the_distance_is_that_from_the_rigs_origin() -> None:
+    truth = truths(rig())["dense"]
+    ((there, _),) = truth.overlaps
+    points = truth.views[0]
+    index = there.common[0]
+    x, y = points.xy_px[index]
+    z = float(points.depth_m[index])
+    world = POSES[0] @ np.array([(x - W / 2) / FOCAL_PX * z, (y - H / 2) / FOCAL_PX * z, z, 1.0])
+    expected = math.dist(world[:3], (0.1, -0.3, 0.0))
+    assert there.first_rays.distance_m(points.depth_m[there.common])[0] == pytest.approx(expected, rel=1e-6)
+
+
+def test_what_is_hidden_from_the_neighbour_is_not_common_where_depth_is_dense() -> None:
+    dense = wall_depth()
+    dense[1, :, : W // 2] = 3.0  # a pillar before FRONT alone
+    truth = dense_truth(dense, rig(), PROTOCOL, DATASET)
+    ((there, _),) = truth.overlaps
+    assert len(there.common) < len(there.inside)
+    assert (there.common_xy_px[:, 0] >= W // 2).all()
+
+
+def test_the_own_car_is_not_common() -> None:
+    mask = np.ones((3, H, W), bool)
+    mask[1, H // 2 :] = False
+    for truth in truths(dataclasses.replace(rig(), ego_mask=mask)).values():
+        there, back = truth.overlaps[0]
+        assert (there.common_xy_px[:, 1] < H // 2).all()
+        assert (truth.views[1].xy_px[back.common, 1] < H // 2).all()
+
+
+def test_a_view_that_is_not_known_is_counted_as_such() -> None:
+    truth = truths(rig())["lidar"]
+    scorer = Scorer("teacher", "disparity_least_squares", CAMERAS, PROTOCOL, pairs=PAIRS)
+    prediction = Prediction(np.ones((3, H, W)), (H, W), 200.0, fits=((1.0, 0.0), None, (1.0, 0.0)))
+    scorer.add(compare(prediction, truth), truth)
+    scores = scorer.cross_view_scores()[0]
+    assert scores.consistency_mean.metrics == {"rel": None, "rmse": None}
+    assert scores.consistency_mean.images_without_points == 1
+    assert scores.overlap["LEFT"].images == 1
+
+
+def test_the_formulas_by_hand() -> None:
+    found = consistency_metrics(np.array([10.0, 20.0]), np.array([10.0, 30.0]))
+    assert found == pytest.approx({"rel": 0.5 * (2 * 10 / 50), "rmse": math.sqrt(50)})
+
+
+def cross_view(depth_m: np.ndarray, name: str):  # type: ignore[no-untyped-def]
+    truth = truths(rig())[name]
+    scorer = Scorer("student", "metric", CAMERAS, PROTOCOL, truth=truth.name, pairs=PAIRS)
+    scorer.add(compare(Prediction(depth_m, (H, W), 200.0), truth), truth)
+    return scorer.cross_view_scores()[0]
