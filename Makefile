@@ -5,19 +5,26 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-# make reproduce DATASET=ddad ROOT=/data/ddad TEACHER=depth-anything/Depth-Anything-V2-Large-hf
+# make reproduce                                       the embedded world and teacher; SMOKE=1 or SIZE=large, SEEDS=3
+# make reproduce DATASET=ddad ROOT=/data/ddad TEACHER=depth-anything/Depth-Anything-V2-Large-hf EGO_MASKS=/data/masks
 DATASET ?= ddad
 ROOT ?=
 TEACHER ?=
+EGO_MASKS ?=
+SMOKE ?=
+SIZE ?= $(if $(SMOKE),smoke)
+SEEDS ?=
 STEPS ?=
 CONFIG ?=
-OUT ?= runs/reproduce
+REFERENCE ?=
+STRICT ?=
+OUT ?= runs/reproduce$(if $(SIZE),-$(SIZE))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup test lint format reproduce rivals bench clean
+.PHONY: help setup test lint format reproduce street-teacher rivals bench clean
 
 help:  ## this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(READY)  ## install fsmde and all it needs into .venv, and link the fsmde command
 
@@ -39,9 +46,12 @@ format: $(READY)  ## let ruff order and format the code
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-reproduce: $(READY)  ## cache, train every variant, evaluate, compare: ROOT= TEACHER= [STEPS=] [CONFIG=] [OUT=]
-	@$(BIN)/fsmde reproduce --dataset '$(DATASET)' --root '$(ROOT)' --teacher '$(TEACHER)' --out '$(OUT)' \
-	  $(if $(STEPS),--steps '$(STEPS)') $(if $(CONFIG),--config '$(CONFIG)')
+reproduce: $(READY)  ## compare all variants, in the embedded world or with ROOT= TEACHER=: [SMOKE=1] [SEEDS=] [OUT=]
+	@$(BIN)/fsmde reproduce --out '$(OUT)' \
+	  $(if $(ROOT),--dataset '$(DATASET)' --root '$(ROOT)') $(if $(TEACHER),--teacher '$(TEACHER)') \
+	  $(if $(EGO_MASKS),--ego-masks '$(EGO_MASKS)') $(if $(SIZE),--size '$(SIZE)') $(if $(SEEDS),--seeds '$(SEEDS)') \
+	  $(if $(STEPS),--steps '$(STEPS)') $(if $(CONFIG),--config '$(CONFIG)') \
+	  $(if $(REFERENCE),--reference '$(REFERENCE)') $(if $(STRICT),--strict)
 
 RIVALS := .rivals/.ready
 

@@ -16,12 +16,20 @@ from cache_schema.errors import ConfigError
 Settings = TypeVar("Settings", bound=BaseModel)
 
 
-def build(model: type[Settings], file: Path | None, assignments: Sequence[str], options: Mapping[str, Any]) -> Settings:
+def build(
+    model: type[Settings],
+    file: Path | None,
+    assignments: Sequence[str],
+    options: Mapping[str, Any],
+    base: Mapping[str, Any] | None = None,
+) -> Settings:
     """Settings of one stage. `options` maps dotted keys to values; those that are None were not given.
+
+    `base` holds settings of the lowest precedence, in groups.
 
     Raises ConfigError naming every wrong key at once, each with the nearest known one.
     """
-    merged = {} if file is None else _read(file)
+    merged = layered(base or {}, {} if file is None else read_yaml(file))
     for assignment in assignments:
         key, equals, value = assignment.partition("=")
         if not equals:
@@ -37,7 +45,17 @@ def build(model: type[Settings], file: Path | None, assignments: Sequence[str], 
         raise ConfigError(f"settings{where}: " + "; ".join(_explain(model, e) for e in error.errors())) from error
 
 
-def _read(file: Path) -> dict[str, Any]:
+def layered(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings in groups, those of `above` over those of `below`."""
+    merged = dict(below)
+    for key, value in above.items():
+        inner = below.get(key)
+        merged[key] = layered(inner, value) if isinstance(inner, Mapping) and isinstance(value, Mapping) else value
+    return merged
+
+
+def read_yaml(file: Path) -> dict[str, Any]:
+    """The settings in a file; keys that were left empty keep their defaults. Raises ConfigError."""
     try:
         content = yaml.safe_load(file.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:

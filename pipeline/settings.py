@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict
+from pathlib import Path
+from typing import Any
 
+from pydantic import BaseModel, ConfigDict, Field
+
+from cache_schema.errors import ConfigError
+from pipeline import config
 from stages.cache_teacher.config import CacheTeacherConfig
+from stages.cache_teacher.datasets.street.spec import StreetSpec
 from stages.train.config import TrainConfig
+
+DEFAULTS = Path(__file__).with_name("reproduce.yaml")
 
 
 class ReproduceConfig(BaseModel):
@@ -13,5 +21,28 @@ class ReproduceConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
+    street: StreetSpec | None = None
+    """The embedded world, generated into `cache.root`; none: the dataset is there already."""
     cache: CacheTeacherConfig
     train: TrainConfig = TrainConfig()
+    """What all variants share. Each keeps those of `train.losses` that it is about, and sets the others to 0."""
+    split: str = "val"
+    """Split to score on."""
+    seeds: int = Field(default=2, ge=1)
+    """Runs of every variant, with seeds from `train.seed` on."""
+    pictured: tuple[int, ...] = (0,)
+    """Rigs of `split` that the report shows."""
+
+
+def reproduce_defaults(size: str | None) -> dict[str, Any]:
+    """What reproduce.yaml says for a size of the embedded world, or for a dataset of one's own (none).
+
+    Raises ConfigError on an unknown size.
+    """
+    groups = config.read_yaml(DEFAULTS)
+    if size is None:
+        return config.layered({}, groups["every"])
+    sizes = groups["sizes"]
+    if size not in sizes:
+        raise ConfigError(f"unknown size {size!r}; there are: {', '.join(sizes)}")
+    return config.layered(config.layered(groups["every"], groups["street"]), sizes[size])

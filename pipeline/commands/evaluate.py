@@ -15,6 +15,7 @@ from pipeline.commands.options import Assignments, CacheFolder, ConfigFile, Devi
 from pipeline.errors import one_line_errors
 from pipeline.progress import ProgressBar
 from pipeline.version import code_version
+from stages.wording import counted
 
 if TYPE_CHECKING:
     from stages.evaluate.result import CrossViewScores, Evaluation, Score, SubjectScores
@@ -62,7 +63,7 @@ def print_tables(console: Console, evaluation: Evaluation) -> None:
     """Means of every subject and scaling against each truth, what neighbouring cameras agree on, and by camera."""
     low, high = evaluation.protocol.range_m
     console.print(
-        f"{evaluation.dataset} {evaluation.dataset_version} {evaluation.split}, {evaluation.rigs} rigs; "
+        f"{evaluation.dataset} {evaluation.dataset_version} {evaluation.split}, {counted(evaluation.rigs, 'rig')}; "
         f"protocol {evaluation.protocol.name}, {low:g} < depth < {high:g} m",
         highlight=False,
     )

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.markdown import Markdown
+from rich.table import Table
 
 from pipeline import config
 from pipeline.commands.options import Assignments, ConfigFile, Device
@@ -15,51 +15,116 @@ from pipeline.errors import one_line_errors
 from pipeline.progress import ProgressBar
 from pipeline.version import code_version
 
+if TYPE_CHECKING:
+    from pipeline.reproduce.result import ComparisonResult
+
 
 def command(
-    root: Annotated[str, typer.Option(help="Folder of the raw data.")],
-    teacher: Annotated[str, typer.Option(help="Hub id of a depth model, or a local folder.")],
-    dataset: Annotated[str, typer.Option(help="Format of the raw data.")] = "ddad",
-    out: Annotated[Path, typer.Option(help="Folder of the cache, the runs and the table.")] = Path("runs/reproduce"),
-    split: Annotated[str, typer.Option(help="Split to score on.")] = "val",
-    steps: Annotated[int | None, typer.Option(help="Optimizer steps of every variant.")] = None,
+    root: Annotated[str | None, typer.Option(help="Folder of the raw data.  [default: the embedded world]")] = None,
+    teacher: Annotated[
+        str | None, typer.Option(help="Hub id of a depth model, or a local folder.  [default: the embedded one]")
+    ] = None,
+    dataset: Annotated[str | None, typer.Option(help="Format of the raw data.  [default: ddad]")] = None,
+    ego_masks: Annotated[Path | None, typer.Option(help="Folder of ego-vehicle masks in VFDepth's layout.")] = None,
+    size: Annotated[
+        str | None, typer.Option(help="Of the embedded world: smoke, small or large.  [default: small]")
+    ] = None,
+    out: Annotated[Path, typer.Option(help="Folder of the cache, the runs and the results.")] = Path("runs/reproduce"),
+    split: Annotated[str | None, typer.Option(help="Split to score on.  [default: val]")] = None,
+    seeds: Annotated[int | None, typer.Option(help="Runs of every variant.  [default: 2]")] = None,
+    steps: Annotated[int | None, typer.Option(help="Optimizer steps of every run.")] = None,
     device: Device = None,
+    reference: Annotated[Path | None, typer.Option(help="reference.json with the figures that are expected.")] = None,
+    strict: Annotated[bool, typer.Option("--strict", help="Exit with 1 where a figure is not as expected.")] = False,
     config_file: ConfigFile = None,
     assignments: Assignments = None,
 ) -> None:
     """Cache, train every variant on the same data, evaluate, compare. Run it again to resume.
 
-    --config and --set take settings in two groups, cache and train: --set train.optimizer.lr=0.001.
+    Without --root, a world of its own is generated first. --config and --set take settings in groups, street, cache
+    and train: --set train.optimizer.lr=0.001.
     """
-    options = {
-        "cache.dataset": dataset,
-        "cache.root": root,
-        "cache.teacher.id": teacher,
-        "cache.cache": out / "zarr",
-        "cache.device": device,
-        "train.steps": steps,
-        "train.device": device,
-    }
     with one_line_errors():
-        from pipeline.reproduce import reproduce
-        from pipeline.settings import ReproduceConfig
+        from pipeline.reproduce.run import reproduce
+        from pipeline.settings import ReproduceConfig, reproduce_defaults
 
-        _refuse_empty(root, teacher)
-        settings = config.build(ReproduceConfig, config_file, assignments or [], options)
+        embedded = not root
+        _refuse_contradictions(root, teacher, dataset, size, strict=strict, reference=reference)
+        options: dict[str, Any] = {
+            "cache.dataset": dataset or None,
+            "cache.root": out / "street" if embedded else root,
+            "cache.ego_masks": ego_masks or (out / "street" / "masks" if embedded else None),
+            "cache.teacher.id": teacher or None,
+            "cache.cache": out / "zarr",
+            "cache.device": device,
+            "train.steps": steps,
+            "train.device": device,
+            "split": split,
+            "seeds": seeds,
+        }
+        base = reproduce_defaults((size or "small") if embedded else None)
+        settings = config.build(ReproduceConfig, config_file, assignments or [], options, base)
         console = Console()
-        with ProgressBar(console, "units") as progress:
-            result = reproduce(
-                settings.cache, settings.train, out, split, progress, console.print, code_version=code_version()
-            )
-        console.print(Markdown(result.table.read_text(encoding="utf-8")))
-        console.print(f"Written to {result.table}", markup=False, highlight=False)
+
+        def say(line: str) -> None:
+            console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+        made = reproduce(
+            settings,
+            out,
+            lambda unit: ProgressBar(console, unit),
+            say,
+            reference=reference,
+            code_version=code_version(),
+        )
+        print_comparison(console, made.result)
+        for file in made.files:
+            say(f"Written to {file}")
+        if made.checks is not None:
+            held = sum(check.state == "holds" for check in made.checks)
+            say(f"{held} of {len(made.checks)} figures are as {reference} expects")
+            if strict and held < len(made.checks):
+                raise typer.Exit(1)
 
 
-def _refuse_empty(root: str, teacher: str) -> None:
+def print_comparison(console: Console, result: ComparisonResult) -> None:
+    """The figures that matter most, in 80 columns; the rest is in the files."""
+    from pipeline.reproduce.table import figure_text, percent_text
+
+    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="bold underline")
+    for heading in ("variant", "AbsRel", f"against {result.baseline}", "δ1", "dense AbsRel"):
+        table.add_column(heading, justify="left" if heading == "variant" else "right", no_wrap=heading != "variant")
+    for row in result.rows:
+        shown = [figure_text(row.figures.get(name)) for name in ("lidar.abs_rel", "lidar.delta_1", "dense.abs_rel")]
+        table.add_row(row.name, shown[0], percent_text(row.change.get("lidar.abs_rel")), *shown[1:])
+    console.print(table, "")
+    latency = result.latency
+    console.print(
+        f"The student takes {1000 * latency.student_s:.0f} ms for a rig, the teacher "
+        f"{1000 * latency.teacher_s:.0f} ms: {latency.ratio:.1f} times faster.",
+        highlight=False,
+    )
+
+
+def _refuse_contradictions(
+    root: str | None,
+    teacher: str | None,
+    dataset: str | None,
+    size: str | None,
+    *,
+    strict: bool,
+    reference: Path | None,
+) -> None:
     from cache_schema.errors import ConfigError
 
-    if not root or not teacher:
+    if root and not teacher:
         raise ConfigError(
-            "reproduce needs a dataset and a teacher, for example: make reproduce DATASET=ddad ROOT=/data/ddad "
+            "a dataset needs a teacher too, for example: make reproduce DATASET=ddad ROOT=/data/ddad "
             "TEACHER=depth-anything/Depth-Anything-V2-Large-hf"
         )
+    if root and size:
+        raise ConfigError("--size is of the embedded world, --root names other data; give one of them")
+    if dataset and not root:
+        raise ConfigError(f"--dataset {dataset} needs its folder: --root DIR; without both, the embedded world is used")
+    if strict and reference is None:
+        raise ConfigError("--strict compares with a reference; name it with --reference FILE")

@@ -17,6 +17,7 @@ from stages.cache_teacher.config import CacheTeacherConfig
 from stages.cache_teacher.datasets.base import IncompleteSample, RigDataset, SampleRef
 from stages.cache_teacher.datasets.ddad import DdadDataset
 from stages.cache_teacher.datasets.ego_masks import EgoMasks, load_ego_masks
+from stages.wording import counted
 
 SHOWN = 10
 """Incomplete samples that are listed by name."""
@@ -37,7 +38,7 @@ class SplitPlan:
         """The split's part of the plan, and by name what is left out."""
         done = f"{self.frames_done} with frames, {self.teacher_done} with this teacher done"
         dense = "; dense depth" if self.record.dense_depth else ""
-        lines = [f"{self.name:8} {self.record.rigs} rigs; {done}{dense}"]
+        lines = [f"{self.name:8} {counted(self.record.rigs, 'rig')}; {done}{dense}"]
         lines += [f"{'':8} skipped: {sample}" for sample in self.incomplete[:SHOWN]]
         more = len(self.incomplete) - SHOWN
         return lines + ([f"{'':8} skipped: and {more} more"] if more > 0 else [])

@@ -33,6 +33,9 @@ class StudentConfig(Record):
     image_size: tuple[int, int] | None = None
     """Height and width, in pixels, of the images it is trained on; none: as they are cached."""
     decoder_channels: int = Field(default=64, ge=1)
+    head: Literal["bins", "regression"] = "bins"
+    """What makes depth of the decoder's features: probabilities over bins and their metric centres, or a single
+    channel, as in students without bins. CKD needs bins."""
     bins: int = Field(default=64, ge=2, le=255)
     """K. A student that learns from a teacher has as many bins as the teacher's targets."""
     d_min_m: float = Field(default=1.0, gt=0)
@@ -61,9 +64,10 @@ class StudentConfig(Record):
 
 
 class LossConfig(Record):
-    """L = L_gt + ckd · (kl · KL + cross · L_cross) + view_relation · L_vr.
+    """L = L_gt + ckd · (kl · KL + cross · L_cross) + view_relation · L_vr + pseudo_label · L_ssi + rkd · L_rkd.
 
-    With `ckd` and `view_relation` both 0 the student learns from LiDAR alone and no teacher is read.
+    With `ckd`, `view_relation`, `pseudo_label` and `rkd` all 0 the student learns from LiDAR alone and no teacher
+    is read. The last two are rivals of the method, to compare it with.
     """
 
     ckd: float = Field(default=0.1, ge=0)
@@ -74,14 +78,18 @@ class LossConfig(Record):
     """Weight of L_gt(Σ p_T·c_S) within CKD."""
     view_relation: float = Field(default=0.5, ge=0)
     """λ_vr, the weight of the view relation."""
+    pseudo_label: float = Field(default=0, ge=0)
+    """Weight of the scale- and shift-invariant loss to the teacher's disparity (MiDaS)."""
+    rkd: float = Field(default=0, ge=0)
+    """Weight of relational distillation (RKD): distances, and twice that for angles."""
     sky_u: float | None = Field(default=0.02, ge=0, lt=1)
-    """Pixels whose target lies at or below this normalised disparity (sky, very far) stay out of the KL, else the
-    student smears the sky over edges; none: every pixel counts."""
+    """Pixels whose target lies at or below this normalised disparity (sky, very far) stay out of the KL and of the
+    rivals' losses, else the student smears the sky over edges; none: every pixel counts."""
 
     @property
     def needs_teacher(self) -> bool:
         """Whether any term reads a teacher's targets."""
-        return self.ckd > 0 or self.view_relation > 0
+        return any(weight > 0 for weight in (self.ckd, self.view_relation, self.pseudo_label, self.rkd))
 
 
 class OptimizerConfig(Record):
@@ -141,6 +149,12 @@ class TrainConfig(Record):
     def _one_length(self) -> TrainConfig:
         if self.epochs is not None and self.steps is not None:
             raise ValueError("epochs and steps both say how long to train; give one of them")
+        return self
+
+    @model_validator(mode="after")
+    def _bins_for_ckd(self) -> TrainConfig:
+        if self.losses.ckd > 0 and self.student.head != "bins":
+            raise ValueError(f"losses.ckd needs bins, student.head is {self.student.head}; set losses.ckd=0")
         return self
 
     def steps_for(self, rigs: int) -> int:

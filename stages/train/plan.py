@@ -17,6 +17,7 @@ from stages.train.config import TrainConfig
 from stages.train.precision import resolve_precision
 from stages.train.run_folder import STUDENT, TrainingData, refuse_another_run, training_data
 from stages.train.student import Student
+from stages.wording import counted
 
 
 @dataclass(frozen=True)
@@ -52,12 +53,13 @@ class TrainPlan:
         config, dataset = self.config, self.data.dataset
         rigs, batch = self.data.split.rigs, config.loader.batch_rigs
         height, width = self.image_size
+        head = f"{config.student.bins} bins" if config.student.head == "bins" else "no bins"
         return [
-            f"cache    {self.cache}: {dataset.name} {dataset.version}, split {config.split}, {rigs} rigs"
+            f"cache    {self.cache}: {dataset.name} {dataset.version}, split {config.split}, {counted(rigs, 'rig')}"
             f" of {len(dataset.cameras)} views",
             f"teacher  {config.teacher or 'none: LiDAR only'}",
-            f"student  {self.weights / 1e6:.1f} M weights, {width} × {height} images, {config.student.bins} bins",
-            f"steps    {self.steps} of {batch} rigs ({self.steps * batch / rigs:.1f} epochs), {config.precision};"
+            f"student  {self.weights / 1e6:.1f} M weights, {width} × {height} images, {head}",
+            f"steps    {self.steps} of {counted(batch, 'rig')} ({self.steps * batch / rigs:.1f} epochs), {config.precision};"
             f" {self.steps_done} done",
             f"run      {self.run}, up to {self.checkpoint_bytes / 1e6:.0f} MB of checkpoints",
         ]

@@ -30,7 +30,7 @@ def _targets(
 ) -> TeacherTargets | None:
     if batch.targets is None or data.teacher is None:
         return None
-    height, width = output.log_probability.shape[-2:]
+    height, width = output.coarse_depth_m.shape[-2:]
     return teacher_targets(
         batch.targets,
         batch.world,

@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn.functional import adaptive_max_pool2d, interpolate
 
 from cache_schema import TargetSpec
-from cache_schema.soft_targets import bin_positions, decode_moments, expand
+from cache_schema.soft_targets import bin_positions, decode_moments, expand, expected_position
 from stages.train.batch import EncodedTargets
 from stages.train.losses import TeacherTargets
 from stages.train.student import StudentConfig
@@ -30,13 +30,21 @@ def teacher_targets(
 ) -> TeacherTargets:
     """The teacher's probabilities and relations on `grid` = (h, w).
 
-    The KL leaves out cells with any of the own car (`world` False) and, unless `sky_u` is none, with any sky.
+    The losses leave out cells with any of the own car (`world` False) and, unless `sky_u` is none, with any sky.
     """
     probability = expand(targets.encoded, spec)
     mask = ~cells_with(~world, grid)
     if sky_u is not None:
         mask &= ~cells_with(is_sky(targets, probability, spec, sky_u), grid)
-    return TeacherTargets(resample(probability, grid), mask, targets.view_relation.float(), pairs, spec.token_grid)
+    resampled = resample(probability, grid)
+    return TeacherTargets(
+        probability=resampled,
+        disparity=expected_position(resampled, spec.bins),
+        mask=mask,
+        view_relation=targets.view_relation.float(),
+        pairs=pairs,
+        token_grid=spec.token_grid,
+    )
 
 
 def resample(probability: Float32[Tensor, "B V K h0 w0"], grid: tuple[int, int]) -> Float32[Tensor, "B V K h w"]:

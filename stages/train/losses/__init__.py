@@ -3,6 +3,8 @@
 from stages.train.config import LossConfig
 from stages.train.losses.ckd import bin_divergence, cross_depth
 from stages.train.losses.masked_mean import masked_mean
+from stages.train.losses.pseudo_label import disparity_difference
+from stages.train.losses.rkd import angle_difference, distance_difference
 from stages.train.losses.silog import silog
 from stages.train.losses.total import TeacherTargets, total_loss
 from stages.train.losses.vrkd import relation_distance
@@ -10,8 +12,11 @@ from stages.train.losses.vrkd import relation_distance
 __all__ = [
     "LossConfig",
     "TeacherTargets",
+    "angle_difference",
     "bin_divergence",
     "cross_depth",
+    "disparity_difference",
+    "distance_difference",
     "masked_mean",
     "relation_distance",
     "silog",

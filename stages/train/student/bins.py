@@ -54,10 +54,21 @@ class BinCentres(nn.Module):
         return self.d_max_m * torch.exp(-nearness * self.log_range)
 
 
+def expected_depth(
+    probability: Float[Tensor, "B V K h w"], centres_m: Float[Tensor, "B V K"]
+) -> Float[Tensor, "B V h w"]:
+    """Depth Σ_k p[k] · c[k] in metres."""
+    with torch.autocast(probability.device.type, enabled=False):  # 16-bit products would lose the centimetres
+        return torch.einsum("bvkhw,bvk->bvhw", probability, centres_m)
+
+
+def enlarge(depth_m: Float[Tensor, "B V h w"], size: tuple[int, int]) -> Float[Tensor, "B V H W"]:
+    """Depth enlarged bilinearly (half-pixel centres) to `size` = (H, W)."""
+    return interpolate(depth_m, size=size, mode="bilinear", align_corners=False)
+
+
 def metric_depth(
     probability: Float[Tensor, "B V K h w"], centres_m: Float[Tensor, "B V K"], size: tuple[int, int]
 ) -> Float[Tensor, "B V H W"]:
-    """Depth Σ_k p[k] · c[k] in metres, enlarged bilinearly (half-pixel centres) to `size` = (H, W)."""
-    with torch.autocast(probability.device.type, enabled=False):  # 16-bit products would lose the centimetres
-        depth_m = torch.einsum("bvkhw,bvk->bvhw", probability, centres_m)
-    return interpolate(depth_m, size=size, mode="bilinear", align_corners=False)
+    """Depth Σ_k p[k] · c[k] in metres, enlarged to `size` = (H, W)."""
+    return enlarge(expected_depth(probability, centres_m), size)

@@ -8,10 +8,11 @@ from jaxtyping import Float, Float32, UInt8
 from torch import Tensor, nn
 
 from stages.train.config import StudentConfig
-from stages.train.student.bins import BinCentres, BinProbability, metric_depth
+from stages.train.student.bins import enlarge
 from stages.train.student.cross_view import CrossView
 from stages.train.student.decoder import Decoder
 from stages.train.student.encoder import Encoder
+from stages.train.student.heads import Bins, make_head
 from stages.train.student.layers import convolution
 
 
@@ -19,19 +20,18 @@ from stages.train.student.layers import convolution
 class StudentOutput:
     """What the student says about B rigs of V views.
 
-    `log_probability` is over K bins at 1/4 of the image, k = 0 the farthest; `centres_m` are the depths of the
-    bins, per view; `depth_m` is at the size of the image. `features` are the encoder's last stage, for the view
-    relation.
+    `depth_m` is at the size of the image, `coarse_depth_m` the same at 1/4 of it, where it is made: from `bins`,
+    which a student without bins has none of. `features` are the encoder's last stage, for the relations.
     """
 
-    log_probability: Float32[Tensor, "B V K h w"]
-    centres_m: Float32[Tensor, "B V K"]
     depth_m: Float32[Tensor, "B V H W"]
+    coarse_depth_m: Float32[Tensor, "B V h w"]
+    bins: Bins | None
     features: Float[Tensor, "B V C hf wf"]
 
 
 class Student(nn.Module):
-    """Encoder, cross-view block, decoder, binning module."""
+    """Encoder, cross-view block, decoder, and a head: the binning module, or a single channel."""
 
     def __init__(self, config: StudentConfig) -> None:
         super().__init__()
@@ -42,8 +42,7 @@ class Student(nn.Module):
         self.narrow = convolution(coarsest, D, 1)
         self.cross_view = CrossView(D, config.cross_view_heads, config.cross_view_grid) if config.cross_view else None
         self.decoder = Decoder(finer, D)
-        self.probability = BinProbability(D, config.bins)
-        self.centres = BinCentres(D, config.bins, config.d_min_m, config.d_max_m)
+        self.head = make_head(config)
 
     def forward(self, images: UInt8[Tensor, "B V H W 3"]) -> StudentOutput:
         """Depth of every view from RGB images as the cache hands them out; views in ring order."""
@@ -53,11 +52,10 @@ class Student(nn.Module):
         if self.cross_view is not None:
             coarse = self.cross_view(coarse)
         fine = self.decoder(coarse.flatten(0, 1), finer)  # B·V, D, H/4, W/4
-        log_probability = self.probability(fine).unflatten(0, (B, V))
-        centres_m = self.centres(coarse.mean(dim=(-2, -1)).flatten(0, 1)).unflatten(0, (B, V))
+        coarse_depth_m, bins = self.head(fine.unflatten(0, (B, V)), coarse)
         return StudentOutput(
-            log_probability=log_probability,
-            centres_m=centres_m,
-            depth_m=metric_depth(log_probability.exp(), centres_m, (H, W)),
+            depth_m=enlarge(coarse_depth_m, (H, W)),
+            coarse_depth_m=coarse_depth_m,
+            bins=bins,
             features=features.unflatten(0, (B, V)),
         )

@@ -11,12 +11,12 @@ from cache_schema.errors import TrainingError
 from stages.progress import Silent
 from stages.train import execute as loop
 from stages.train.checkpoint import checkpoints
-from stages.train.config import LoaderConfig, OptimizerConfig, TrainConfig
+from stages.train.config import LoaderConfig, LossConfig, OptimizerConfig, TrainConfig
 from stages.train.execute import TrainResult, execute
 from stages.train.plan import plan
 from stages.train.run_folder import only_trainer
 from stages.train.student import load_student
-from tests.stages.train.small import LIDAR_ONLY, small_config
+from tests.stages.train.small import LIDAR_ONLY, STUDENT, small_config
 
 
 class Watcher(Silent):
@@ -71,6 +71,27 @@ def test_the_baseline_trains_on_a_cache_without_a_teacher(frames_only: Path, tmp
     watcher = Watcher()
     train(small_config(losses=LIDAR_ONLY), frames_only, tmp_path / "run", watcher)
     assert set(watcher.seen[0]) == {"loss", "lidar", "gradient"}
+
+
+def test_a_student_without_bins_trains_and_comes_back(frames_only: Path, tmp_path: Path):
+    student = STUDENT.model_copy(update={"head": "regression"})
+    watcher = Watcher()
+    result = train(small_config(steps=30, student=student, losses=LIDAR_ONLY), frames_only, tmp_path / "run", watcher)
+    assert watcher.seen[-1]["lidar"] < watcher.seen[0]["lidar"] / 2
+    assert load_student(result.student).config.head == "regression"
+
+
+@pytest.mark.parametrize(
+    ("rival", "terms"),
+    [({"pseudo_label": 1}, {"pseudo_label"}), ({"rkd": 1}, {"rkd_distance", "rkd_angle"})],
+    ids=["pseudo_label", "rkd"],
+)
+def test_the_rivals_learn_from_the_teacher_what_they_are_about(cache: Path, tmp_path: Path, rival, terms):
+    watcher = Watcher()
+    train(small_config(steps=30, losses=LossConfig(ckd=0, view_relation=0, **rival)), cache, tmp_path / "run", watcher)
+    assert set(watcher.seen[0]) == {"loss", "lidar", "gradient"} | terms
+    for term in terms:
+        assert watcher.seen[-1][term] < watcher.seen[0][term]
 
 
 @pytest.mark.parametrize("precision", ["bfloat16", "float16"])

@@ -1,3 +1,4 @@
+import dataclasses
 import math
 
 import pytest
@@ -8,15 +9,21 @@ from hypothesis import strategies as st
 from stages.train.config import LossConfig
 from stages.train.losses import (
     TeacherTargets,
+    angle_difference,
     bin_divergence,
     cross_depth,
+    disparity_difference,
+    distance_difference,
     masked_mean,
     relation_distance,
     silog,
     total_loss,
 )
+from stages.train.losses.pseudo_label import aligned
+from stages.train.losses.rkd import teacher_tokens
 from stages.train.student import StudentOutput
-from stages.train.student.bins import metric_depth
+from stages.train.student.bins import enlarge, expected_depth, metric_depth
+from stages.train.student.heads import Bins
 
 B, V, H, W = 1, 2, 8, 12
 PAIRS = ((0, 1), (1, 0))
@@ -35,10 +42,11 @@ def student_output(bins: int, dtype: torch.dtype = torch.float32) -> StudentOutp
     gaps = torch.randn(B, V, bins, dtype=dtype, requires_grad=True)
     centres = 100 * gaps.exp().cumsum(dim=-1).flip(-1)
     log_probability = logits.log_softmax(dim=2)
+    coarse_depth_m = expected_depth(log_probability.exp(), centres)
     return StudentOutput(
-        log_probability=log_probability,
-        centres_m=centres,
-        depth_m=metric_depth(log_probability.exp(), centres, (H, W)),
+        depth_m=enlarge(coarse_depth_m, (H, W)),
+        coarse_depth_m=coarse_depth_m,
+        bins=Bins(log_probability, centres),
         features=torch.randn(B, V, 5, 2, 3, dtype=dtype, requires_grad=True),
     )
 
@@ -46,6 +54,7 @@ def student_output(bins: int, dtype: torch.dtype = torch.float32) -> StudentOutp
 def teacher_targets(bins: int, mask: torch.Tensor) -> TeacherTargets:
     return TeacherTargets(
         probability=probabilities(bins),
+        disparity=torch.rand(mask.shape),
         mask=mask,
         view_relation=torch.rand(B, len(PAIRS), 4, 4),
         pairs=PAIRS,
@@ -142,6 +151,111 @@ def test_relation_distance_without_neighbours_is_zero():
     assert relation_distance(torch.randn(B, V, 5, 4, 6), torch.zeros(B, 0, 6, 6), (), (2, 3)).item() == 0
 
 
+def some_pixels(share: float = 0.7) -> torch.Tensor:
+    return torch.rand(B, V, 6, 8) < share
+
+
+@given(scale=st.floats(0.1, 10), shift=st.floats(-1, 1))
+def test_scale_and_shift_of_either_disparity_do_not_matter(scale, shift):
+    student, teacher, mask = torch.rand(B, V, 6, 8).double(), torch.rand(B, V, 6, 8).double(), some_pixels()
+    loss = disparity_difference(student, teacher, mask)
+    torch.testing.assert_close(disparity_difference(scale * student + shift, teacher, mask), loss)
+    torch.testing.assert_close(disparity_difference(student, scale * teacher + shift, mask), loss)
+    assert disparity_difference(scale * teacher + shift, teacher, mask).item() == pytest.approx(0, abs=1e-9)
+
+
+def test_near_and_far_swapped_costs_more_than_another_shape():
+    teacher, mask = torch.rand(B, V, 6, 8), some_pixels()
+    swapped = disparity_difference(-teacher, teacher, mask)
+    assert swapped > disparity_difference(torch.rand(B, V, 6, 8), teacher, mask)
+
+
+def test_alignment_is_the_median_and_the_mean_absolute_deviation():
+    disparity, mask = torch.rand(1, 1, 6, 8), torch.rand(1, 1, 6, 8) < 0.5
+    inside = disparity[mask]
+    expected = (inside - inside.median()) / (inside - inside.median()).abs().mean()
+    torch.testing.assert_close(aligned(disparity, mask)[mask], expected)
+
+
+def test_the_fifth_that_agrees_least_teaches_nothing():
+    teacher, everywhere = torch.linspace(0, 1, 50).reshape(1, 1, 5, 10), torch.ones(1, 1, 5, 10, dtype=torch.bool)
+    student = (teacher + 0.01 * torch.rand(1, 1, 5, 10)).requires_grad_()
+    difference = (aligned(student, everywhere) - aligned(teacher, everywhere)).abs().flatten().detach()
+    expected = 0.5 * difference.sort().values[:40].mean()
+    torch.testing.assert_close(disparity_difference(student, teacher, everywhere), expected)
+
+
+def test_an_untrained_student_and_an_empty_mask_give_finite_gradients():
+    for mask in (some_pixels(), torch.zeros(B, V, 6, 8, dtype=torch.bool)):
+        student = torch.full((B, V, 6, 8), 0.07, requires_grad=True)
+        loss = disparity_difference(student, torch.rand(B, V, 6, 8), mask)
+        loss.backward()
+        assert student.grad.isfinite().all()
+        assert (loss > 0) == mask.any()
+
+
+N = 7
+
+
+def all_valid() -> torch.Tensor:
+    return torch.ones(B, N, dtype=torch.bool)
+
+
+def test_equal_relations_cost_nothing_whatever_the_scale_the_place_and_the_pose():
+    teacher = torch.randn(B, N, 5).double()
+    turn = torch.linalg.qr(torch.randn(5, 5).double()).Q
+    for student in (teacher, 30 * teacher + 4, teacher @ turn):
+        assert distance_difference(student, teacher, all_valid()).item() == pytest.approx(0, abs=1e-12)
+        assert angle_difference(student, teacher, all_valid()).item() == pytest.approx(0, abs=1e-12)
+
+
+def test_other_relations_cost_something_in_spaces_of_any_size():
+    student, teacher = torch.randn(B, N, 9), torch.randn(B, N, 5)
+    assert distance_difference(student, teacher, all_valid()) > 0
+    assert angle_difference(student, teacher, all_valid()) > 0
+
+
+@pytest.mark.parametrize("loss", [distance_difference, angle_difference])
+def test_relations_count_between_valid_tokens_only(loss):
+    student, teacher = torch.randn(B, N, 5), torch.randn(B, N, 5)
+    first = torch.arange(N).expand(B, N) < 4
+    torch.testing.assert_close(loss(student, teacher, first), loss(student[:, :4], teacher[:, :4], all_valid()[:, :4]))
+    for too_few in (0, 1):
+        few = torch.arange(N).expand(B, N) < too_few
+        assert loss(student, teacher, few) == 0
+
+
+def test_relations_of_equal_tokens_give_finite_gradients():
+    student = torch.ones(B, N, 5, requires_grad=True)
+    teacher = torch.randn(B, N, 5)
+    (distance_difference(student, teacher, all_valid()) + angle_difference(student, teacher, all_valid())).backward()
+    assert student.grad.isfinite().all()
+
+
+def test_angles_are_park_and_others():
+    """Against the authors' own few lines (github.com/lenscloth/RKD, metric/loss.py), with i, j, k all different."""
+    student, teacher = torch.randn(1, 4, 3), torch.randn(1, 4, 6)
+
+    def theirs(e: torch.Tensor) -> torch.Tensor:
+        unit = torch.nn.functional.normalize(e.unsqueeze(0) - e.unsqueeze(1), p=2, dim=2)
+        return torch.bmm(unit, unit.transpose(1, 2))
+
+    different = torch.tensor([[[len({i, j, k}) == 3 for k in range(4)] for i in range(4)] for j in range(4)])
+    expected = torch.nn.functional.smooth_l1_loss(theirs(student[0])[different], theirs(teacher[0])[different])
+    valid = torch.ones(1, 4, dtype=torch.bool)
+    torch.testing.assert_close(angle_difference(student, teacher, valid), expected)
+
+
+def test_a_teachers_token_is_the_mean_where_the_mask_holds():
+    probability, mask = torch.rand(1, 1, 3, 4, 8), torch.ones(1, 1, 4, 8, dtype=torch.bool)
+    mask[..., 0, 0] = False
+    mask[..., 2:, 6:] = False
+    tokens, valid = teacher_tokens(probability, mask)
+    expected = probability[0, 0, :, :2, :2].flatten(1)[:, 1:].mean(dim=1)
+    torch.testing.assert_close(tokens[0, 0], expected)
+    assert valid.tolist() == [[True] * 7 + [False]]
+
+
 @pytest.mark.parametrize("bins", [2, 16])
 @pytest.mark.parametrize("points", [0, 1, B * V * H * W])
 @pytest.mark.parametrize("masked", [True, False])
@@ -149,19 +263,31 @@ def test_the_whole_loss_and_its_gradient_are_finite(bins, points, masked):
     output = student_output(bins)
     truth = torch.zeros(B * V * H * W).index_fill(0, torch.arange(points), 9.0).reshape(B, V, H, W)
     mask = torch.full((B, V, H // 4, W // 4), not masked)
-    total, terms = total_loss(output, truth, truth > 0, teacher_targets(bins, mask), LossConfig())
+    weights = LossConfig(pseudo_label=1, rkd=1)
+    total, terms = total_loss(output, truth, truth > 0, teacher_targets(bins, mask), weights)
     total.backward()
     assert total.isfinite()
-    assert set(terms) == {"lidar", "kl", "cross", "view_relation"}
+    assert set(terms) == {"lidar", "kl", "cross", "view_relation", "pseudo_label", "rkd_distance", "rkd_angle"}
     assert output.features.grad.isfinite().all()
+    if masked:
+        assert all(terms[name] == 0 for name in ("kl", "pseudo_label", "rkd_distance", "rkd_angle"))
 
 
 def test_the_total_is_the_weighted_sum_of_its_terms():
-    weights = LossConfig(ckd=2, kl=0.3, cross=0.7, view_relation=5)
+    weights = LossConfig(ckd=2, kl=0.3, cross=0.7, view_relation=5, pseudo_label=0.4, rkd=0.6)
     truth = depths()
     everywhere = torch.ones(B, V, H // 4, W // 4, dtype=torch.bool)
     total, t = total_loss(student_output(16), truth, truth > 0, teacher_targets(16, everywhere), weights)
-    torch.testing.assert_close(total, t["lidar"] + 2 * (0.3 * t["kl"] + 0.7 * t["cross"]) + 5 * t["view_relation"])
+    rivals = 0.4 * t["pseudo_label"] + 0.6 * (t["rkd_distance"] + 2 * t["rkd_angle"])
+    method = 2 * (0.3 * t["kl"] + 0.7 * t["cross"]) + 5 * t["view_relation"]
+    torch.testing.assert_close(total, t["lidar"] + method + rivals)
+
+
+def test_ckd_is_refused_for_a_student_without_bins():
+    truth, everywhere = depths(), torch.ones(B, V, H // 4, W // 4, dtype=torch.bool)
+    output = dataclasses.replace(student_output(16), bins=None)
+    with pytest.raises(ValueError, match="head is regression"):
+        total_loss(output, truth, truth > 0, teacher_targets(16, everywhere), LossConfig())
 
 
 def test_the_baseline_is_lidar_alone():
@@ -186,3 +312,9 @@ def test_gradients():
     check(lambda x: bin_divergence(x.log_softmax(dim=2), teacher, cells), torch.randn(B, V, 4, H // 4, W // 4))
     check(lambda x: cross_depth(teacher, x, truth, some), torch.rand(B, V, 4) * 20 + 5)
     check(lambda x: relation_distance(x, relation, PAIRS, (2, 2)), torch.randn(B, V, 3, 4, 4))
+    smooth = torch.rand(B, V, 6, 8).double()
+    pixels = some_pixels()
+    check(lambda x: disparity_difference(x, smooth, pixels), torch.rand(B, V, 6, 8))
+    others, valid = torch.randn(B, 5, 4).double(), torch.arange(5).expand(B, 5) < 4
+    check(lambda x: distance_difference(x, others, valid), torch.randn(B, 5, 3))
+    check(lambda x: angle_difference(x, others, valid), torch.randn(B, 5, 3))

@@ -36,7 +36,7 @@ def test_a_plan_changes_nothing(cache: Path, tmp_path: Path):
 
 def test_a_plan_says_in_a_few_lines_what_would_be_done(cache: Path, tmp_path: Path):
     text = "\n".join(plan(small_config(), cache, tmp_path / "run").describe())
-    for word in ("tiny", "train", "6 rigs of 4 views", "96 × 64", "4 of 2 rigs", "0 done"):
+    for word in ("tiny", "train", "6 rigs of 4 views", "96 × 64", "16 bins", "4 of 2 rigs", "0 done"):
         assert word in text
 
 
@@ -113,6 +113,18 @@ def test_unknown_and_contradictory_settings_are_refused():
         TrainConfig(learning_rate=1e-3)
     with pytest.raises(ValueError, match="give one of them"):
         TrainConfig(steps=10, epochs=1)
+
+
+def test_ckd_without_bins_is_refused():
+    with pytest.raises(ValueError, match=r"losses\.ckd needs bins.*losses\.ckd=0"):
+        TrainConfig(student=STUDENT.model_copy(update={"head": "regression"}))
+
+
+@pytest.mark.parametrize("term", ["ckd", "view_relation", "pseudo_label", "rkd"])
+def test_every_term_but_lidar_needs_a_teacher(frames_only: Path, tmp_path: Path, term: str):
+    losses = LossConfig(ckd=0, view_relation=0).model_copy(update={term: 0.1})
+    with pytest.raises(CacheMissingError, match="cache-teacher"):
+        plan(small_config(losses=losses), frames_only, tmp_path / "run")
 
 
 def test_epochs_become_steps(cache: Path, tmp_path: Path):

@@ -16,22 +16,41 @@ def images(rigs: int = 2, views: int = 6, size: tuple[int, int] = (64, 96)) -> t
     return torch.randint(0, 256, (rigs, views, *size, 3), dtype=torch.uint8)
 
 
+def seeded(config: StudentConfig) -> Student:
+    torch.manual_seed(3)
+    return Student(config)
+
+
 @pytest.mark.parametrize("size", [(64, 96), (70, 90)])
 def test_depth_has_the_size_of_the_images(size):
     output = Student(STUDENT)(images(size=size))
     h, w = -(-size[0] // 4), -(-size[1] // 4)
     assert output.depth_m.shape == (2, 6, *size)
-    assert output.log_probability.shape == (2, 6, 16, h, w)
-    assert output.centres_m.shape == (2, 6, 16)
+    assert output.coarse_depth_m.shape == (2, 6, h, w)
+    assert output.bins.log_probability.shape == (2, 6, 16, h, w)
+    assert output.bins.centres_m.shape == (2, 6, 16)
     assert output.features.shape[:3] == (2, 6, 32)
-    torch.testing.assert_close(output.log_probability.exp().sum(dim=2), torch.ones(2, 6, h, w))
+    torch.testing.assert_close(output.bins.log_probability.exp().sum(dim=2), torch.ones(2, 6, h, w))
 
 
 def test_an_untrained_student_spreads_its_bins_evenly_over_log_depth():
-    output = Student(STUDENT)(images())
-    ratios = output.centres_m[..., :-1] / output.centres_m[..., 1:]
+    bins = Student(STUDENT)(images()).bins
+    ratios = bins.centres_m[..., :-1] / bins.centres_m[..., 1:]
     torch.testing.assert_close(ratios, ratios[0, 0, 0].expand_as(ratios), rtol=1e-4, atol=0)
-    torch.testing.assert_close(output.log_probability.exp(), torch.full_like(output.log_probability, 1 / 16))
+    torch.testing.assert_close(bins.log_probability.exp(), torch.full_like(bins.log_probability, 1 / 16))
+
+
+def test_an_untrained_student_without_bins_predicts_the_middle_of_log_depth():
+    student = Student(STUDENT.model_copy(update={"head": "regression"}))
+    output = student(images())
+    assert output.bins is None
+    torch.testing.assert_close(output.depth_m, torch.full((2, 6, 64, 96), 200**0.5))
+
+
+def test_students_with_and_without_bins_start_from_the_same_weights():
+    with_bins, without = (seeded(STUDENT.model_copy(update={"head": head})) for head in ("bins", "regression"))
+    for name, value in without.state_dict().items():
+        assert name.startswith("head.") or torch.equal(value, with_bins.state_dict()[name]), name
 
 
 @pytest.mark.parametrize("bins", [2, 64, 255])
@@ -68,14 +87,14 @@ def test_half_precision_gives_float32_depth():
     student = Student(STUDENT)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         output = student(images())
-    assert output.depth_m.dtype == output.log_probability.dtype == torch.float32
+    assert output.depth_m.dtype == output.bins.log_probability.dtype == torch.float32
 
 
 def test_a_view_sees_its_two_neighbours_in_the_ring_and_no_other():
     student = Student(STUDENT).eval()
     with torch.no_grad():
         student.cross_view.project.weight.normal_()
-        for last in (student.centres.gaps[-1], student.probability.logits):
+        for last in (student.head.centres.gaps[-1], student.head.probability.logits):
             last.weight.normal_()
         rig = images(rigs=1)
         changed = rig.clone()

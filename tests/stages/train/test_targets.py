@@ -28,7 +28,17 @@ def test_targets_are_probabilities_on_the_students_grid(cache: Path, grid):
     assert targets.probability.shape == (2, 4, 16, *grid)
     torch.testing.assert_close(targets.probability.sum(dim=2), torch.ones(2, 4, *grid))
     assert targets.mask.shape == (2, 4, *grid)
+    assert targets.disparity.shape == (2, 4, *grid)
     assert targets.view_relation.shape == (2, 4, 6, 6)
+
+
+def test_the_disparity_is_the_expected_position_of_the_probabilities(cache: Path):
+    rigs, spec = batch(cache)
+    targets = teacher_targets(rigs.targets, rigs.world, spec=spec, pairs=PAIRS, grid=(16, 24), sky_u=None)
+    mean, _ = decode_moments(rigs.targets.encoded, spec.bins)
+    inside = (mean > 0.2) & (mean < 0.8)
+    assert inside.any()
+    torch.testing.assert_close(targets.disparity[inside], mean[inside], atol=0.01, rtol=0)
 
 
 def test_the_sky_and_the_own_car_stay_out_of_the_kl(cache: Path):

@@ -1,0 +1,93 @@
+"""A row of parts: skipped when finished, gone on with when interrupted, its time kept."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from pipeline.reproduce.parts import Part, carry_out, finished, seconds, seconds_left
+from stages.progress import Progress, Silent
+
+
+class Told(Silent):
+    """Remembers the tasks that began."""
+
+    def __init__(self) -> None:
+        self.tasks: list[str] = []
+
+    def begin(self, task: str, total: int, done: int = 0) -> None:
+        self.tasks.append(task)
+
+
+@pytest.fixture
+def told() -> Told:
+    return Told()
+
+
+def part(folder: Path, name: str, done: list[str], digest: str = "1", fails: bool = False) -> Part:
+    def run(progress: Progress) -> None:
+        progress.begin("work", 1)
+        if fails:
+            raise KeyboardInterrupt
+        done.append(name)
+        (folder / name).touch()
+
+    return Part(name=name, kind="run", unit="steps", digest=digest, output=folder / name, run=run)
+
+
+def watching(told: Told) -> Callable[[str], object]:
+    @contextmanager
+    def watch(unit: str) -> Iterator[Progress]:
+        yield told
+
+    return watch
+
+
+def run(parts: list[Part], folder: Path, told: Told) -> list[str]:
+    said: list[str] = []
+    carry_out(parts, folder / "parts", watching(told), said.append)  # type: ignore[arg-type]
+    return said
+
+
+def test_what_is_finished_is_skipped(tmp_path: Path, told: Told) -> None:
+    done: list[str] = []
+    parts = [part(tmp_path, name, done) for name in ("a", "b")]
+    said = run(parts, tmp_path, told)
+    assert said[0].startswith("part 1 of 2: a")
+    assert told.tasks == ["1/2 a: work", "2/2 b: work"]
+    assert run(parts, tmp_path, told) == []
+    assert done == ["a", "b"]
+
+
+def test_other_settings_and_a_lost_output_are_done_again(tmp_path: Path, told: Told) -> None:
+    done: list[str] = []
+    run([part(tmp_path, "a", done)], tmp_path, told)
+    run([part(tmp_path, "a", done, digest="2")], tmp_path, told)
+    (tmp_path / "a").unlink()
+    run([part(tmp_path, "a", done, digest="2")], tmp_path, told)
+    assert done == ["a", "a", "a"]
+
+
+def test_an_interrupted_part_is_gone_on_with_and_its_time_counts(tmp_path: Path, told: Told) -> None:
+    done: list[str] = []
+    with pytest.raises(KeyboardInterrupt):
+        run([part(tmp_path, "a", done), part(tmp_path, "b", done, fails=True)], tmp_path, told)
+    parts = [part(tmp_path, "a", done), part(tmp_path, "b", done)]
+    assert [finished(each, tmp_path / "parts") for each in parts] == [True, False]
+    assert set(seconds(parts, tmp_path / "parts")) == {"a", "b"}
+    assert run(parts, tmp_path, told)[0].startswith("part 2 of 2: b")
+    assert done == ["a", "b"]
+
+
+def test_time_left_is_that_of_like_parts(tmp_path: Path, told: Told) -> None:
+    done: list[str] = []
+    parts = [part(tmp_path, name, done) for name in ("a", "b", "c")]
+    assert seconds_left(parts, tmp_path / "parts") is None
+    run(parts[:1], tmp_path, told)
+    record = tmp_path / "parts" / "a.json"
+    spent = seconds(parts, tmp_path / "parts")["a"]
+    record.write_text(record.read_text().replace(f'"seconds":{spent}', '"seconds":60').replace(f": {spent}", ": 60"))
+    assert seconds_left(parts, tmp_path / "parts") == pytest.approx(120)

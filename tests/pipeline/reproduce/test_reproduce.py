@@ -1,0 +1,182 @@
+"""`fsmde reproduce` on a small world: the table, the result, the report, and what happens the second time."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from pipeline import config
+from pipeline.reproduce.result import ComparisonResult
+from pipeline.reproduce.variants import VARIANTS
+from pipeline.settings import ReproduceConfig, reproduce_defaults
+from tests.pipeline.conftest import Cli, one_line
+
+SMALL = {
+    "cache.image.height": 64,
+    "cache.image.width": 96,
+    "cache.targets.token_grid": [2, 3],
+    "train.log_every": 1,
+    "train.loader.workers": 0,
+    "train.student.encoder.hidden_sizes": [8, 8, 16, 16],
+    "train.student.encoder.embedding_size": 8,
+    "train.student.decoder_channels": 8,
+    "train.student.cross_view_heads": 2,
+}
+
+
+def arguments(world: Path, teacher: Path, out: Path, *more: str | Path) -> list[str | Path]:
+    assignments = [word for key, value in SMALL.items() for word in ("--set", f"{key}={value}")]
+    given = ("reproduce", "--root", world, "--teacher", teacher, "--out", out, "--steps", "2", "--device", "cpu")
+    return [*given, *assignments, *more]
+
+
+@pytest.fixture(scope="module")
+def out(cli: Cli, world: Path, teacher: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("reproduce")
+    result = cli(*arguments(world, teacher, folder))
+    assert result.exit_code == 0, result.output
+    assert "part 1 of 17: cache" in result.output
+    return folder
+
+
+@pytest.fixture(scope="module")
+def result(out: Path) -> ComparisonResult:
+    return ComparisonResult.model_validate_json((out / "result.json").read_text())
+
+
+def test_the_table_has_a_row_for_every_variant_and_the_teacher(out: Path) -> None:
+    table = (out / "table.md").read_text()
+    for row in (*VARIANTS, "teacher tiny"):
+        assert f"| {row} | " in table
+    assert re.search(r"\| lidar \| \d+\.\d{3} ± \d+\.\d{3} \|", table), "mean and spread over two seeds"
+    assert "times faster" in table
+    assert "| all | " in table
+
+
+def test_figures_that_the_cache_has_no_truth_for_are_dashes(out: Path, result: ComparisonResult) -> None:
+    assert not result.knows("dense.abs_rel")
+    first = (out / "table.md").read_text().split("\n\n")[2]
+    assert "| – | – | – |" in first
+    assert "dense AbsRel" in first
+
+
+def test_the_result_holds_every_figure_of_every_seed(result: ComparisonResult) -> None:
+    assert result.seeds == (0, 1)
+    assert [row.name for row in result.rows] == [*VARIANTS, "teacher tiny"]
+    row = result.row("ckd_vrkd")
+    assert row is not None
+    assert len(row.figures["lidar.abs_rel"].values) == 2
+    assert "lidar.median_image.abs_rel" in row.figures
+    assert "lidar.consistency.rel" in row.figures
+    assert set(row.change) == {"lidar.abs_rel", "lidar.gain"}
+    assert result.row("lidar").change == {}  # type: ignore[union-attr]
+    assert result.steps == 2
+    assert result.latency.ratio > 0
+    assert set(result.seconds) > {"cache", "latency", "ckd, seed 1"}
+    assert result.settings["train"]["steps"] == 2  # type: ignore[index,call-overload]
+
+
+def test_the_report_needs_nothing_from_outside(out: Path) -> None:
+    page = (out / "report.html").read_text()
+    assert not re.search(r"""(src|href)=(?!["']?(data:|#))""", page)
+    assert not re.search(r"@import|url\((?!#)", page)
+    assert "<script" not in page
+    assert page.count("<svg") == page.count("</svg>") == 2
+    assert page.count('class=d alt="depth"') == len(VARIANTS) + 1, "every variant and the teacher"
+    for identifier in set(re.findall(r"url\(#([^)]+)\)", page)):
+        assert page.count(f'id="{identifier}"') == 1, "the charts do not share names"
+
+
+def test_a_second_run_does_nothing_but_write_the_results(cli: Cli, world: Path, teacher: Path, out: Path) -> None:
+    weights = out / "runs" / "ckd-1" / "student" / "model.safetensors"
+    before, table = weights.stat().st_mtime_ns, (out / "table.md").read_text()
+    again = cli(*arguments(world, teacher, out))
+    assert again.exit_code == 0, again.output
+    assert "part " not in again.output
+    assert weights.stat().st_mtime_ns == before
+    assert (out / "table.md").read_text() == table
+
+
+def test_more_seeds_are_added_to_those_that_are_there(cli: Cli, world: Path, teacher: Path, out: Path) -> None:
+    more = cli(*arguments(world, teacher, out, "--seeds", "3"))
+    assert more.exit_code == 0, more.output
+    started = re.findall(r"part \d+ of 24: ([^;]+);", more.output)
+    assert started == [f"{name}, seed 2" for name in VARIANTS]
+
+
+def test_a_reference_is_compared_row_by_row(cli: Cli, world: Path, teacher: Path, out: Path, tmp_path: Path) -> None:
+    stored = ComparisonResult.model_validate_json((out / "result.json").read_text())
+    seeds = len(stored.seeds)
+    known = stored.row("ckd").figures["lidar.abs_rel"].mean  # type: ignore[union-attr]
+    reference = tmp_path / "reference.json"
+    expectations = {
+        "ckd": {"lidar.abs_rel": {"expected": known, "tolerance": 0.001}},
+        "lidar": {
+            "lidar.abs_rel": {"expected": -5, "tolerance": 1},
+            "change:lidar.abs_rel": {"expected": 0, "tolerance": 1},
+        },
+    }
+    reference.write_text(json.dumps({"settings": {"train.steps": 400}, "rows": expectations}))
+    more = ("--seeds", str(seeds), "--reference", reference)
+    lenient = cli(*arguments(world, teacher, out, *more))
+    assert lenient.exit_code == 0, lenient.output
+    assert "train.steps: 400 in the reference, 2 here" in lenient.output
+    assert "1 of 3 figures are as" in lenient.output.replace("\n", " ")
+    table = (out / "table.md").read_text()
+    assert "ckd lidar.abs_rel: holds" in table
+    assert "lidar lidar.abs_rel: differs" in table
+    assert "lidar change:lidar.abs_rel: missing: nothing found" in table
+    assert cli(*arguments(world, teacher, out, *more, "--strict")).exit_code == 1
+
+
+def test_a_reference_that_is_none_is_refused_before_any_work(
+    cli: Cli, world: Path, teacher: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "reference.json").write_text('{"rows": {"ckd": {"lidar.abs_rel": 0.1}}}')
+    message = one_line(cli(*arguments(world, teacher, tmp_path / "out", "--reference", tmp_path / "reference.json")))
+    assert "rows.ckd.lidar.abs_rel" in message
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (("--root", "x"), "TEACHER="),
+        (("--root", "x", "--teacher", "y", "--size", "smoke"), "give one of them"),
+        (("--dataset", "ddad"), "--root DIR"),
+        (("--size", "huge"), "smoke, small"),
+        (("--strict",), "--reference FILE"),
+    ],
+)
+def test_contradictions_name_the_way_out(cli: Cli, tmp_path: Path, words: tuple[str, ...], says: str) -> None:
+    message = one_line(cli("reproduce", "--out", tmp_path / "out", *words))
+    assert all(word in message for word in says.split(", "))
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("size", ["smoke", "small", "large"])
+def test_every_size_of_the_embedded_world_is_a_valid_configuration(size: str) -> None:
+    settings = config.build(ReproduceConfig, None, [], {"cache.root": "street"}, reproduce_defaults(size))
+    assert settings.street is not None
+    world = settings.street.world
+    assert (settings.cache.image.height, settings.cache.image.width) == (world.height, world.width)
+    assert settings.cache.teacher.id == "street"
+    assert all(0 <= rig < len(settings.street.val.towns) * settings.street.val.rigs for rig in settings.pictured)
+    losses = settings.train.losses
+    assert min(losses.ckd, losses.view_relation, losses.pseudo_label, losses.rkd) > 0, "every variant has its term"
+
+
+def test_a_file_and_an_option_change_one_key_and_keep_the_rest(tmp_path: Path) -> None:
+    file = tmp_path / "mine.yaml"
+    file.write_text("train: {losses: {rkd: 0.7}}\nstreet: {train: {rigs: 5}}\n")
+    base = reproduce_defaults("small")
+    settings = config.build(ReproduceConfig, file, ["seeds=4"], {"cache.root": "x", "train.steps": 9}, base)
+    assert settings.train.losses.rkd == 0.7
+    assert settings.train.losses.ckd == base["train"]["losses"]["ckd"]
+    assert settings.street is not None
+    assert settings.street.train.rigs == 5
+    assert list(settings.street.train.towns) == base["street"]["train"]["towns"]
+    assert (settings.seeds, settings.train.steps) == (4, 9)

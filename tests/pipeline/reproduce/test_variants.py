@@ -1,0 +1,72 @@
+"""What is compared differs in what it should, and in nothing else."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from pipeline.reproduce.variants import BASELINE, METHOD, TERMS, VARIANTS, training_of
+from stages.train.checkpoint import TrainState
+from stages.train.config import LoaderConfig, LossConfig, TrainConfig
+from stages.train.execute import first_student, open_loader
+from stages.train.loader import read_batches
+from stages.train.plan import plan
+from stages.train.sampler import StreamState
+from tests.stages.train.small import small_config
+from tests.tiny_cache import write_tiny_cache
+
+BASE = small_config(losses=LossConfig(ckd=0.2, view_relation=0.4, pseudo_label=0.3, rkd=0.6))
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_tiny_cache(tmp_path_factory.mktemp("cache") / "zarr")
+
+
+def changed(config: TrainConfig) -> dict[str, float]:
+    return {term: getattr(config.losses, term) for term in TERMS if getattr(config.losses, term)}
+
+
+def test_each_variant_keeps_its_own_terms_with_the_weights_of_the_settings() -> None:
+    trained = {name: changed(training_of(BASE, variant, 0)) for name, variant in VARIANTS.items()}
+    assert trained == {
+        "regression": {},
+        "lidar": {},
+        "pseudo_label": {"pseudo_label": 0.3},
+        "rkd": {"rkd": 0.6},
+        "ckd": {"ckd": 0.2},
+        "vrkd": {"view_relation": 0.4},
+        "ckd_vrkd": {"ckd": 0.2, "view_relation": 0.4},
+    }
+
+
+def test_only_the_baseline_without_bins_has_another_head() -> None:
+    heads = {name: training_of(BASE, variant, 0).student.head for name, variant in VARIANTS.items()}
+    assert [name for name, head in heads.items() if head != "bins"] == ["regression"]
+
+
+def test_every_variant_sees_the_same_rigs_in_the_same_order(cache: Path, tmp_path: Path) -> None:
+    seen = []
+    for name, variant in VARIANTS.items():
+        made = plan(training_of(BASE, variant, 3), cache, tmp_path / name)
+        state = TrainState(step=0, stream=StreamState(seed=made.config.seed))
+        seen.append([batch.rigs for batch in read_batches(open_loader(made, state, torch.device("cpu")))])
+    assert len(seen[0]) == 4
+    assert all(rigs == seen[0] for rigs in seen)
+
+
+def test_every_variant_starts_from_the_same_weights(cache: Path, tmp_path: Path) -> None:
+    students = [
+        first_student(plan(training_of(BASE, variant, 3), cache, tmp_path / name)).state_dict()
+        for name, variant in VARIANTS.items()
+    ]
+    shared = [name for name in students[0] if not name.startswith("head.")]
+    assert all(torch.equal(student[name], students[0][name]) for student in students for name in shared)
+
+
+def test_a_seed_is_the_seed_of_the_run() -> None:
+    config = BASE.model_copy(update={"loader": LoaderConfig(batch_rigs=3)})
+    assert training_of(config, VARIANTS[METHOD], 7).seed == 7
+    assert training_of(config, VARIANTS[BASELINE], 7).loader.batch_rigs == 3
