@@ -59,8 +59,8 @@ class TrainPlan:
             f" of {len(dataset.cameras)} views",
             f"teacher  {config.teacher or 'none: LiDAR only'}",
             f"student  {self.weights / 1e6:.1f} M weights, {width} × {height} images, {head}",
-            f"steps    {self.steps} of {counted(batch, 'rig')} ({self.steps * batch / rigs:.1f} epochs), {config.precision};"
-            f" {self.steps_done} done",
+            f"steps    {self.steps} of {counted(batch, 'rig')} ({self.steps * batch / rigs:.1f} epochs),"
+            f" {config.precision}; {self.steps_done} done",
             f"run      {self.run}, up to {self.checkpoint_bytes / 1e6:.0f} MB of checkpoints",
         ]
 

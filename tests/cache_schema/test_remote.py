@@ -263,7 +263,9 @@ def test_what_is_finished_is_spoken_of_only_where_something_was_written(
     s3: str, in_memory: Storage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     quick = {"init_backoff": timedelta(seconds=0.01), "max_backoff": timedelta(seconds=0.02), "base": 2}
-    monkeypatch.setattr(remote, "FIRST_ANSWER", {**remote.FIRST_ANSWER, "backoff": quick})
+    for retries in ("FIRST_ANSWER", "PATIENT"):
+        brief = {"max_retries": 3, "retry_timeout": timedelta(seconds=5), "backoff": quick}
+        monkeypatch.setattr(remote, retries, brief)
     with answering(itertools.repeat(503), b"") as endpoint:
         monkeypatch.setenv("AWS_ENDPOINT_URL", endpoint)
         storage = open_storage(f"{s3}/x")
