@@ -17,6 +17,7 @@ from pipeline.progress import ProgressBar
 def command(
     root: Annotated[Path, typer.Argument(help="Folder of the dataset, which is made.")],
     size: Annotated[str | None, typer.Option(help="small (96 × 160) or large (384 × 640).  [default: small]")] = None,
+    sheet: Annotated[Path | None, typer.Option(help="Also write a picture of some rigs, .jpg or .png.")] = None,
     workers: Annotated[int | None, typer.Option(min=1, help="Processes that render.  [default: one per core]")] = None,
     config_file: ConfigFile = None,
     assignments: Assignments = None,
@@ -28,10 +29,13 @@ def command(
     """
     with one_line_errors():
         from stages.cache_teacher.datasets.street.generate import execute, plan
+        from stages.cache_teacher.datasets.street.sheet import picture_format, write_sheet
         from stages.cache_teacher.datasets.street.spec import StreetSpec
         from stages.wording import counted
 
         console = Console()
+        if sheet is not None:
+            picture_format(sheet)
         spec = config.build(StreetSpec, config_file, assignments or [], {"size": size})
         made = plan(spec, root, workers)
         for line in made.describe():
@@ -43,6 +47,9 @@ def command(
             rigs = execute(made, progress)
         now = f"{counted(rigs, 'rig')} rendered now" if rigs else "nothing to do"
         console.print(f"{now}; {root} is complete.", markup=False, highlight=False)
+        if sheet is not None:
+            write_sheet(root, sheet)
+            console.print(f"Picture: {sheet}", markup=False, highlight=False)
         size_options = f"--height {spec.world.height} --width {spec.world.width}"
         console.print(
             f"Next: fsmde cache-teacher --dataset ddad --root {root} --ego-masks {root / 'masks'} {size_options} "

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from cache_schema import Cache
 from stages.evaluate.prediction import Prediction, compare
@@ -30,6 +31,23 @@ def street(cli: Cli, tmp_path_factory: pytest.TempPathFactory) -> Path:
     assert "4 rigs rendered now" in made.output
     assert "Next: fsmde cache-teacher --dataset ddad --root" in made.output
     return root
+
+
+def test_the_sheet_shows_pictures_above_their_depth(cli: Cli, street: Path, tmp_path: Path) -> None:
+    again = cli("street", street, *STREET, "--sheet", tmp_path / "sheet.png")
+    assert "nothing to do" in again.output
+    with Image.open(tmp_path / "sheet.png") as sheet:
+        assert sheet.size == (6 * 160, 2 * 96)
+        pictures, depth = np.split(np.asarray(sheet), 2)
+    assert pictures.std() > 15
+    assert 0.02 < (depth == 0).all(axis=2).mean() < 0.5, "sky and own car are black"
+
+
+def test_a_sheet_that_would_be_no_picture_is_refused_before_anything_is_made(cli: Cli, tmp_path: Path) -> None:
+    refused = cli("street", tmp_path / "street", *STREET, "--sheet", tmp_path / "sheet.pdf")
+    assert refused.exit_code != 0
+    assert ".jpg or .png" in one_line(refused)
+    assert not (tmp_path / "street").exists()
 
 
 @pytest.fixture(scope="module")
