@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from stages.cache_teacher.datasets.street.casting import NOTHING, Tiles, tiled, untiled
+from stages.cache_teacher.datasets.street.casting import Tiles, tiled, untiled
 from stages.cache_teacher.datasets.street.config import StreetConfig
 from stages.cache_teacher.datasets.street.picture import Lens, look, picture, surfaces
 from stages.cache_teacher.datasets.street.solids import Solids, joined
@@ -219,6 +219,3 @@ def _intrinsics(random: np.random.Generator, config: StreetConfig) -> np.ndarray
 
 def _microseconds(town: Town, at_s: float) -> int:
     return START_US + town.number % 100_000 * _SCENE_US + round((at_s + TURN_S) * 1e6)
-
-
-__all__ = ["CAMERAS", "NOTHING", "StreetRig", "drive"]
