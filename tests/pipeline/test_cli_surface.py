@@ -10,7 +10,7 @@ import typer
 from pipeline.cli import app
 
 SURFACE = {
-    "street": {"root", "--size", "--workers", "--config", "--set", "--dry-run"},
+    "street": {"root", "--size", "--sheet", "--workers", "--config", "--set", "--dry-run"},
     "cache-teacher": {
         "--dataset", "--root", "--teacher", "--cache", "--split", "--teacher-name", "--teacher-kind", "--revision",
         "--flip", "--encoding", "--height", "--width", "--image-encoding", "--jpeg-quality", "--ego-masks",
