@@ -118,15 +118,15 @@ def _candidates(rays: Tiles, solids: Solids, reach: float) -> tuple[Tensor, Tens
     inward = (normal * corner.sum(dim=1, keepdim=True)).sum(dim=2, keepdim=True).sign()
     normal = normal * inward / normal.square().sum(dim=2, keepdim=True).sqrt().clamp(min=_TINY)
     offset = solids.centre - rays.origin
-    radius = solids.half.square().sum(dim=1).sqrt()
-    near = torch.nonzero(offset.square().sum(dim=1).sqrt() - radius < reach)[:, 0]
+    radius = distance_of(solids.half)
+    near = torch.nonzero(distance_of(offset) - radius < reach)[:, 0]
     # Around all the rays first, with a margin, then around each tile.
     axis = corner.reshape(-1, 3)
     axis = axis / axis.square().sum(dim=1, keepdim=True).sqrt()
     middle = axis.sum(dim=0)
     middle = middle / middle.square().sum().sqrt().clamp(min=_TINY)
     widest = torch.arccos((axis * middle).sum(dim=1).clamp(-1, 1).amin())
-    distance = offset[near].square().sum(dim=1).sqrt().clamp(min=_TINY)
+    distance = distance_of(offset[near]).clamp(min=_TINY)
     angle = torch.arccos(((offset[near] * middle).sum(dim=1) / distance).clamp(-1, 1))
     half_angle = torch.arcsin((radius[near] / distance).clamp(max=1))
     near = near[(angle <= widest + half_angle + 0.01) | (distance <= radius[near])]

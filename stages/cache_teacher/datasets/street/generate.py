@@ -8,8 +8,6 @@ from __future__ import annotations
 import multiprocessing
 import os
 import shutil
-import signal
-import threading
 from collections.abc import Iterator
 from concurrent.futures import FIRST_EXCEPTION, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
@@ -25,6 +23,7 @@ from pydantic import ValidationError
 from cache_schema.durable import TEMPORARY_SUFFIX, sync_folder, write_atomic
 from cache_schema.errors import ConfigError, DatasetError
 from cache_schema.manifest import differing_fields
+from stages.cache_teacher.child_process import obey_parent
 from stages.cache_teacher.datasets.street.spec import SplitSpec, StreetSpec, scene_name
 from stages.cache_teacher.datasets.street.write import DATASET_FILE, write_dataset_file, write_scene
 from stages.progress import Progress
@@ -177,16 +176,7 @@ _STOP: Event
 def _start_worker(rigs_done: SimpleQueue[int], stop: Event) -> None:
     global _RIGS_DONE, _STOP
     _RIGS_DONE, _STOP = rigs_done, stop
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which tells us to stop
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-
-
-def _end_with_parent() -> None:
-    """A worker whose parent was killed would wait for its next town for ever."""
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(1)
+    obey_parent()  # which tells us to stop where Ctrl-C is pressed
 
 
 def _make_scene(root: Path, spec: StreetSpec, town: int) -> None:

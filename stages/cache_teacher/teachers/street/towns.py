@@ -9,9 +9,6 @@ from __future__ import annotations
 
 import io
 import multiprocessing
-import os
-import signal
-import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, ProcessPoolExecutor
@@ -23,6 +20,7 @@ import numpy as np
 from jaxtyping import Float, UInt8
 
 from cache_schema.durable import TEMPORARY_SUFFIX, replace_file
+from stages.cache_teacher.child_process import obey_parent
 from stages.cache_teacher.datasets.street import TEACHER_TRAINING_TOWNS, StreetConfig, drive
 
 RIG_INTERVAL_S = 2.0
@@ -97,9 +95,7 @@ class TownPool:
             leftover.unlink()
         context = multiprocessing.get_context("spawn")  # a fork would copy the trainer's threads in mid-step
         self._processes = (
-            ProcessPoolExecutor(self._workers, mp_context=context, initializer=_follow_the_trainer)
-            if self._workers
-            else None
+            ProcessPoolExecutor(self._workers, mp_context=context, initializer=obey_parent) if self._workers else None
         )
         return self
 
@@ -154,16 +150,3 @@ def _render_to(file: Path, render: Render, town: int, size: tuple[int, int, int]
     content = io.BytesIO()
     np.save(content, packed(*render(town, *size)), allow_pickle=False)
     replace_file(file, content.getvalue())
-
-
-def _follow_the_trainer() -> None:
-    """In a rendering process: leave Ctrl-C to the trainer, and end when it does."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_end_with_the_trainer, daemon=True).start()
-
-
-def _end_with_the_trainer() -> None:
-    trainer = multiprocessing.parent_process()
-    if trainer is not None:
-        trainer.join()
-        os._exit(1)
