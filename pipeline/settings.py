@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from cache_schema.errors import ConfigError
 from pipeline import config
@@ -14,6 +14,11 @@ from stages.cache_teacher.datasets.street.spec import StreetSpec
 from stages.train.config import TrainConfig
 
 DEFAULTS = Path(__file__).with_name("reproduce.yaml")
+_OF_THE_MACHINE: Any = {
+    "cache": {"root", "cache", "ego_masks", "device", "workers", "readers", "scheduler"},
+    "train": {"device": True, "checkpoint_every": True, "log_every": True, "loader": {"workers"}},
+    "pictured": True,
+}
 
 
 class ReproduceConfig(BaseModel):
@@ -32,6 +37,10 @@ class ReproduceConfig(BaseModel):
     """Runs of every variant, with seeds from `train.seed` on."""
     pictured: tuple[int, ...] = (0,)
     """Rigs of `split` that the report shows."""
+
+    def of_the_figures(self) -> dict[str, JsonValue]:
+        """Settings that the figures depend on: all but places, devices and how the work is shared out."""
+        return self.model_dump(mode="json", exclude=_OF_THE_MACHINE)
 
 
 def reproduce_defaults(size: str | None) -> dict[str, Any]:

@@ -34,7 +34,10 @@ def command(
     seeds: Annotated[int | None, typer.Option(help="Runs of every variant.  [default: 2]")] = None,
     steps: Annotated[int | None, typer.Option(help="Optimizer steps of every run.")] = None,
     device: Device = None,
-    reference: Annotated[Path | None, typer.Option(help="reference.json with the figures that are expected.")] = None,
+    reference: Annotated[
+        Path | None, typer.Option(help="Figures that are expected.  [default: those of the embedded world]")
+    ] = None,
+    write_reference: Annotated[Path | None, typer.Option(help="Keep what came out as a reference.")] = None,
     strict: Annotated[bool, typer.Option("--strict", help="Exit with 1 where a figure is not as expected.")] = False,
     config_file: ConfigFile = None,
     assignments: Assignments = None,
@@ -45,10 +48,14 @@ def command(
     and train: --set train.optimizer.lr=0.001.
     """
     with one_line_errors():
+        from pipeline.reproduce import reference as references
         from pipeline.reproduce.run import reproduce
         from pipeline.settings import ReproduceConfig, reproduce_defaults
 
         embedded = not root
+        if embedded:
+            size = size or "small"
+            reference = reference or references.EMBEDDED.get(size)
         _refuse_contradictions(root, teacher, dataset, size, strict=strict, reference=reference)
         options: dict[str, Any] = {
             "cache.dataset": dataset or None,
@@ -62,7 +69,7 @@ def command(
             "split": split,
             "seeds": seeds,
         }
-        base = reproduce_defaults((size or "small") if embedded else None)
+        base = reproduce_defaults(size)
         settings = config.build(ReproduceConfig, config_file, assignments or [], options, base)
         console = Console()
 
@@ -80,10 +87,14 @@ def command(
         print_comparison(console, made.result)
         for file in made.files:
             say(f"Written to {file}")
+        if write_reference is not None:
+            references.write_reference(write_reference, made.result)
+            say(f"Written to {write_reference}")
         if made.checks is not None:
-            held = sum(check.state == "holds" for check in made.checks)
-            say(f"{held} of {len(made.checks)} figures are as {reference} expects")
-            if strict and held < len(made.checks):
+            say(f"Against {reference}:")
+            for line in references.summary(made.checks):
+                say(f"  {line}")
+            if strict and any(check.state != "holds" for check in made.checks):
                 raise typer.Exit(1)
 
 
@@ -98,12 +109,7 @@ def print_comparison(console: Console, result: ComparisonResult) -> None:
         shown = [figure_text(row.figures.get(name)) for name in ("lidar.abs_rel", "lidar.delta_1", "dense.abs_rel")]
         table.add_row(row.name, shown[0], percent_text(row.change.get("lidar.abs_rel")), *shown[1:])
     console.print(table, "")
-    latency = result.latency
-    console.print(
-        f"The student takes {1000 * latency.student_s:.0f} ms for a rig, the teacher "
-        f"{1000 * latency.teacher_s:.0f} ms: {latency.ratio:.1f} times faster.",
-        highlight=False,
-    )
+    console.print(f"{result.latency.measured}: the student is {result.latency.in_words}.", highlight=False)
 
 
 def _refuse_contradictions(

@@ -43,7 +43,7 @@ def bars(result: ComparisonResult) -> str:
     teachers = [row for row in result.rows if row.kind == "teacher"]
     with rc_context(STYLE | {"svg.hashsalt": "bars"}):
         canvas = Canvas(figsize=(5.4 * len(truths), 5.6), layout="constrained")
-        grid = canvas.subplots(2, len(truths), squeeze=False)
+        grid = canvas.subplots(2, len(truths), squeeze=False, gridspec_kw={"hspace": 0.12})
         for (above, below), truth in zip(grid.T, truths, strict=True):
             _absolute(above, variants, teachers, truth)
             _changes(below, variants, truth, result.baseline)
@@ -84,7 +84,8 @@ def _absolute(axes: Axes, variants: Sequence[Row], teachers: Sequence[Row], trut
         axes.barh(place, figure.mean, BAR, color=colour(row.name), alpha=0.85)
         _spread(axes, place, figure)
         end = max(value for value in figure.values if value is not None)
-        axes.text(max(end, figure.mean + (figure.spread or 0)), place, f"  {figure.mean:.3f}", va="center", fontsize=9)
+        end = max(end, figure.mean + (figure.spread or 0))
+        axes.annotate(f"{figure.mean:.3f}", (end, place), (7, 0), textcoords="offset points", va="center", fontsize=9)
     means = [row.figures[f"{truth}.abs_rel"].mean or 0 for row in (*variants, *teachers)]
     axes.set_xlim(0, 1.22 * max(means))
     for row in teachers:

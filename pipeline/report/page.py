@@ -98,13 +98,14 @@ def _header(title: str, result: ComparisonResult) -> str:
 def _tiles(result: ComparisonResult) -> str:
     method = result.row(METHOD)
     assert method is not None
-    latency, against = result.latency, f"AbsRel of {METHOD} against {result.baseline}"
-    times = f"{1000 * latency.student_s:.0f} ms a rig, not {1000 * latency.teacher_s:.0f} ms"
+    latency, against = result.latency, f"AbsRel of {METHOD} against {result.baseline}, less is better,"
+    times = f"{1000 * latency.student_s:.0f} ms a rig, the teacher {1000 * latency.teacher_s:.0f} ms"
+    factor, _, than = latency.in_words.partition(" times ")
     shown = [
-        (percent_text(method.change.get("lidar.abs_rel")), f"{against}, at LiDAR points"),
-        (percent_text(method.change.get("dense.abs_rel")), f"{against}, at dense depth"),
+        (percent_text(method.change.get("lidar.abs_rel")), f"{against} at LiDAR points"),
+        (percent_text(method.change.get("dense.abs_rel")), f"{against} at dense depth"),
         (percent_text(method.change.get("lidar.gain")), f"mean gain of {METHOD} over all metrics, at LiDAR points"),
-        (f"{latency.ratio:.1f} ×", f"faster than the teacher: {times}"),
+        (f"{factor} ×", f"{than} than the teacher: {times}"),
     ]
     tiles = "".join(f"<div class=tile><b>{escape(value)}</b><span>{escape(says)}</span></div>" for value, says in shown)
     return f"<div class=tiles>{tiles}</div>"
@@ -200,11 +201,7 @@ def _strip(strip: Strip) -> str:
 
 def _times(result: ComparisonResult) -> str:
     latency = result.latency
-    speed = (
-        f"One rig, median of {len(latency.student_all_s)} on {escape(latency.device)} with {latency.threads} threads:"
-        f" teacher {escape(latency.teacher)} {1000 * latency.teacher_s:.0f} ms, student {1000 * latency.student_s:.0f}"
-        f" ms, <b>{latency.ratio:.1f} times faster</b>."
-    )
+    speed = f"{escape(latency.measured)}: the student is <b>{latency.in_words}</b>."
     rows = "".join(
         f"<tr><th>{escape(name)}</th><td>{minutes(spent)}</td></tr>" for name, spent in result.seconds.items()
     )

@@ -18,6 +18,7 @@ from stages.cache_teacher.config import CacheTeacherConfig
 from stages.device import choose_device
 from stages.progress import Progress
 from stages.train.student import load_student, resize_images
+from stages.wording import counted
 
 TIMES = 7
 """Measurements of each; the median counts."""
@@ -41,6 +42,19 @@ class Latency(Record):
     def ratio(self) -> float:
         """How many times faster the student is."""
         return self.teacher_s / self.student_s
+
+    @property
+    def measured(self) -> str:
+        """What was timed, and both times."""
+        return (
+            f"One rig, median of {len(self.student_all_s)} on {self.device} with {counted(self.threads, 'thread')}: "
+            f"teacher {self.teacher} {1000 * self.teacher_s:.0f} ms, student {1000 * self.student_s:.0f} ms"
+        )
+
+    @property
+    def in_words(self) -> str:
+        """The ratio as it is said of the student."""
+        return f"{self.ratio:.1f} times faster" if self.ratio >= 1 else f"{1 / self.ratio:.1f} times slower"
 
 
 def measure_latency(config: CacheTeacherConfig, split: str, student_folder: Path, progress: Progress) -> Latency:

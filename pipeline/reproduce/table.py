@@ -8,6 +8,7 @@ from pipeline.reproduce.figures import Figure
 from pipeline.reproduce.reference import Check, describe
 from pipeline.reproduce.result import ComparisonResult, Row
 from stages.evaluate.metrics import METRICS
+from stages.wording import counted
 
 HEADINGS = {
     "abs_rel": "AbsRel",
@@ -44,7 +45,8 @@ def markdown(result: ComparisonResult, checks: Sequence[Check] | None) -> str:
     """The page; `checks` against a reference, if there was one."""
     return "\n".join(
         [
-            f"# {result.data.dataset} {result.data.split}: {len(result.seeds)} seeds of {result.steps} steps",
+            f"# {result.data.dataset} {result.data.split}: "
+            f"{counted(len(result.seeds), 'seed')} of {counted(result.steps, 'step')}",
             "",
             *provenance(result),
             "",
@@ -67,7 +69,7 @@ def provenance(result: ComparisonResult) -> list[str]:
         f"fsmde {result.code_version} on {data.dataset} {data.version}: trained on {data.train_rigs} rigs of "
         f"{data.views} views, scored on {data.rigs}. Protocol {result.protocol.name}, {low_high[0]:g} < depth < "
         f"{low_high[1]:g} m, no scaling; {spread}.",
-        f"{machine.device}, {machine.cores} cores, {machine.threads} threads, torch {machine.torch}, "
+        f"{machine.device}, {machine.cores} cores, {counted(machine.threads, 'thread')}, torch {machine.torch}, "
         f"Python {machine.python}.",
     ]
 
@@ -137,14 +139,7 @@ def _cross_view(result: ComparisonResult) -> list[str]:
 
 def _speed(result: ComparisonResult) -> list[str]:
     latency = result.latency
-    return [
-        "## Speed",
-        "",
-        f"One rig, median of {len(latency.student_all_s)} on {latency.device} with {latency.threads} threads: teacher "
-        f"{latency.teacher} {1000 * latency.teacher_s:.0f} ms, student {1000 * latency.student_s:.0f} ms; "
-        f"the student is **{latency.ratio:.1f} times faster**.",
-        "",
-    ]
+    return ["## Speed", "", f"{latency.measured}: the student is **{latency.in_words}**.", ""]
 
 
 def _wall_time(result: ComparisonResult) -> list[str]:

@@ -28,7 +28,7 @@ SURFACE = {
     },
     "reproduce": {
         "--root", "--teacher", "--dataset", "--ego-masks", "--size", "--out", "--split", "--seeds", "--steps",
-        "--device", "--reference", "--strict", "--config", "--set",
+        "--device", "--reference", "--write-reference", "--strict", "--config", "--set",
     },
 }  # fmt: skip
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from pipeline import config
+from pipeline.reproduce.reference import EMBEDDED, other_settings, read_reference
 from pipeline.reproduce.result import ComparisonResult
 from pipeline.reproduce.variants import VARIANTS
 from pipeline.settings import ReproduceConfig, reproduce_defaults
@@ -52,7 +53,7 @@ def test_the_table_has_a_row_for_every_variant_and_the_teacher(out: Path) -> Non
     for row in (*VARIANTS, "teacher tiny"):
         assert f"| {row} | " in table
     assert re.search(r"\| lidar \| \d+\.\d{3} ± \d+\.\d{3} \|", table), "mean and spread over two seeds"
-    assert "times faster" in table
+    assert re.search(r"times (faster|slower)", table)
     assert "| all | " in table
 
 
@@ -124,12 +125,47 @@ def test_a_reference_is_compared_row_by_row(cli: Cli, world: Path, teacher: Path
     lenient = cli(*arguments(world, teacher, out, *more))
     assert lenient.exit_code == 0, lenient.output
     assert "train.steps: 400 in the reference, 2 here" in lenient.output
-    assert "1 of 3 figures are as" in lenient.output.replace("\n", " ")
+    assert "ckd: 1 figure, all as expected" in lenient.output
+    assert "lidar: 2 figures, 2 not as expected" in lenient.output
     table = (out / "table.md").read_text()
     assert "ckd lidar.abs_rel: holds" in table
     assert "lidar lidar.abs_rel: differs" in table
     assert "lidar change:lidar.abs_rel: missing: nothing found" in table
     assert cli(*arguments(world, teacher, out, *more, "--strict")).exit_code == 1
+
+
+def test_a_result_becomes_the_reference_of_later_ones(
+    cli: Cli, world: Path, teacher: Path, out: Path, tmp_path: Path
+) -> None:
+    stored = ComparisonResult.model_validate_json((out / "result.json").read_text())
+    given = arguments(world, teacher, out, "--seeds", str(len(stored.seeds)))
+    assert cli(*given, "--write-reference", tmp_path / "mine.json").exit_code == 0
+    again = cli(*given, "--reference", tmp_path / "mine.json", "--strict")
+    assert again.exit_code == 0, again.output
+    assert "in the reference" not in again.output, "the settings are the same"
+    assert again.output.count("all as expected") == len(VARIANTS) + 1
+    reference = json.loads((tmp_path / "mine.json").read_text())
+    assert "root" not in reference["settings"]["cache"], "holds wherever the data lies"
+    known, expected = stored.row("ckd"), reference["rows"]["ckd"]
+    assert known is not None
+    for name, figure in (
+        ("lidar.rmse", known.figures["lidar.rmse"]),
+        ("change:lidar.gain", known.change["lidar.gain"]),
+    ):
+        assert figure.mean is not None
+        assert figure.spread is not None
+        floor = 0.05 if name.startswith("change:") else 0.1 * abs(figure.mean)
+        assert expected[name]["expected"] == pytest.approx(figure.mean, rel=1e-3)
+        assert expected[name]["tolerance"] == pytest.approx(max(floor, 3 * figure.spread), rel=1e-3)
+
+
+def test_the_packaged_reference_is_that_of_the_defaults() -> None:
+    for size, file in EMBEDDED.items():
+        reference = read_reference(file)
+        settings = config.build(ReproduceConfig, None, [], {"cache.root": "x"}, reproduce_defaults(size))
+        assert other_settings(reference, settings.model_dump(mode="json")) == []
+        assert reference.settings == settings.of_the_figures()
+        assert [*reference.rows] == [*VARIANTS, "teacher street"]
 
 
 def test_a_reference_that_is_none_is_refused_before_any_work(
@@ -148,7 +184,7 @@ def test_a_reference_that_is_none_is_refused_before_any_work(
         (("--root", "x", "--teacher", "y", "--size", "smoke"), "give one of them"),
         (("--dataset", "ddad"), "--root DIR"),
         (("--size", "huge"), "smoke, small"),
-        (("--strict",), "--reference FILE"),
+        (("--size", "smoke", "--strict"), "--reference FILE"),
     ],
 )
 def test_contradictions_name_the_way_out(cli: Cli, tmp_path: Path, words: tuple[str, ...], says: str) -> None:

@@ -84,7 +84,7 @@ _PRESETS: dict[str, dict[str, Any]] = {
     "small": {
         "train": {"towns": list(range(24)), "rigs": 12},
         "val": {"towns": list(range(_FIRST_VAL_TOWN, _FIRST_VAL_TOWN + 6)), "rigs": 8},
-        "world": {"height": 96, "width": 160},
+        "world": {"height": 96, "width": 160, "lidar_beams": 16, "lidar_columns": 360},
     },
     "large": {
         "train": {"towns": list(range(50)), "rigs": 20},
