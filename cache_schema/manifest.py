@@ -147,6 +147,8 @@ class SplitRecord(Record):
     """Length of the point axis of `lidar_uv` and `lidar_depth`: room for all cameras of a rig, whole chunks."""
     text_bytes: int = Field(ge=1)
     """Length of the text axis of `scene` and `sample`: the longest name in UTF-8."""
+    lidar: bool = True
+    """Whether LiDAR was read; else no rig has a point, and only the teacher can teach from them."""
     dense_depth: bool = False
     """Whether the array `dense_depth` is there."""
     ego_masks: int = Field(default=0, ge=0)
@@ -194,7 +196,9 @@ def stored_digest(stored: JsonValue) -> str:
     return hashlib.sha256(json.dumps(stored, sort_keys=True).encode()).hexdigest()
 
 
-def differing_fields(stored: BaseModel, asked: BaseModel, skip: Sequence[str] = ()) -> list[str]:
+def differing_fields(
+    stored: BaseModel, asked: BaseModel, skip: Sequence[str] = (), words: tuple[str, str] = ("stored", "asked")
+) -> list[str]:
     """Say, one line per field, where two records of one class differ: `image.height: 384 stored, 192 asked`."""
     lines = []
     for field in type(stored).model_fields:
@@ -202,9 +206,9 @@ def differing_fields(stored: BaseModel, asked: BaseModel, skip: Sequence[str] = 
         if field in skip or a == b:
             continue
         if isinstance(a, BaseModel) and isinstance(b, BaseModel):
-            lines += [f"{field}.{line}" for line in differing_fields(a, b)]
+            lines += [f"{field}.{line}" for line in differing_fields(a, b, words=words)]
         else:
-            lines.append(f"{field}: {a!r} stored, {b!r} asked")
+            lines.append(f"{field}: {a!r} {words[0]}, {b!r} {words[1]}")
     return lines
 
 

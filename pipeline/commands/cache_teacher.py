@@ -46,6 +46,12 @@ def command(
     limit: Annotated[int | None, typer.Option(help="Only the first rigs of every split.")] = None,
     shard_rigs: Annotated[int | None, typer.Option(help="Rigs in one shard.  [default: 16]")] = None,
     lidar_points: Annotated[int | None, typer.Option(help="Room for LiDAR points per rig, over all cameras.")] = None,
+    lidar: Annotated[
+        bool | None,
+        typer.Option(
+            "--with-lidar/--without-lidar", help="Without: rigs that only the teacher labels.  [default: with]"
+        ),
+    ] = None,
     dense_depth: Annotated[
         bool | None,
         typer.Option("--dense-depth/--no-dense-depth", help="Store dense depth.  [default: where the data has it]"),
@@ -93,6 +99,7 @@ def command(
         "limit": limit,
         "shard_rigs": shard_rigs,
         "lidar_points": lidar_points,
+        "lidar": lidar,
         "dense_depth": dense_depth,
         "workers": workers,
         "scheduler": scheduler,
@@ -127,7 +134,8 @@ def run(config_file: Path | None, assignments: list[str], options: Mapping[str, 
     splits = ", ".join(split.name for split in made.splits)
     now = f"{counted(result.rigs, 'rig')} cached now ({size(result.bytes)})" if result.rigs else "nothing to do"
     console.print(f"{now}; {settings.cache} is complete for {splits}.", markup=False, highlight=False)
-    console.print(f"Next: fsmde train --cache {settings.cache} --run runs/first", markup=False, highlight=False)
+    caches = f"--cache {settings.cache}" if settings.lidar else f"--cache CACHE --unlabelled {settings.cache}"
+    console.print(f"Next: fsmde train {caches} --run runs/first", markup=False, highlight=False, soft_wrap=True)
 
 
 def _size_table(sizes: dict[str, float], rigs: int) -> Table:

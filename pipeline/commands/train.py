@@ -22,6 +22,9 @@ def command(
         str | None, typer.Option(help="Name of a teacher in the cache.  [default: the only one]")
     ] = None,
     split: Annotated[str | None, typer.Option(help="Split to train on.  [default: train]")] = None,
+    unlabelled: Annotated[
+        str | None, typer.Option(help="Cache of further rigs without LiDAR, which only the teacher teaches from.")
+    ] = None,
     epochs: Annotated[float | None, typer.Option(help="How often each rig is seen.  [default: 20]")] = None,
     steps: Annotated[int | None, typer.Option(help="Optimizer steps, instead of epochs.")] = None,
     batch_rigs: Annotated[int | None, typer.Option(help="Rigs in one step.  [default: 2]")] = None,
@@ -40,6 +43,7 @@ def command(
     options = {
         "teacher": teacher,
         "split": split,
+        "unlabelled.cache": unlabelled,
         "epochs": epochs,
         "steps": steps,
         "loader.batch_rigs": batch_rigs,
@@ -64,6 +68,9 @@ def command(
             return
         with ProgressBar(console, "steps") as progress:
             result = execute(made, progress, code_version=code_version())
-        console.print(f"The student is in {result.student}", markup=False, highlight=False)
-        console.print(f"Curves: tensorboard --logdir {run}", markup=False, highlight=False)
-        console.print(f"Next: fsmde evaluate --cache {made.cache} --run {run}", markup=False, highlight=False)
+        for line in (
+            f"The student is in {result.student}",
+            f"Curves: tensorboard --logdir {run}",
+            f"Next: fsmde evaluate --cache {made.cache} --run {run}",
+        ):
+            console.print(line, markup=False, highlight=False, soft_wrap=True)

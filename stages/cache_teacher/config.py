@@ -68,6 +68,8 @@ class CacheTeacherConfig(Settings):
     """Rigs in one shard: what is written, checked, and lost by an interruption."""
     lidar_points: int | None = Field(default=None, ge=1)
     """Room for LiDAR points per rig, over all cameras; judged from the size of the sweeps if not given."""
+    lidar: bool = True
+    """Whether LiDAR is read; without, rigs need none, and only the teacher can teach from them."""
     dense_depth: bool | None = None
     """Whether dense depth is stored, for evaluation; where the dataset has it if not given."""
     overwrite: bool = False

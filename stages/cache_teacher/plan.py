@@ -37,8 +37,9 @@ class SplitPlan:
     def describe(self) -> list[str]:
         """The split's part of the plan, and by name what is left out."""
         done = f"{self.frames_done} with frames, {self.teacher_done} with this teacher done"
+        without = "" if self.record.lidar else "; without LiDAR"
         dense = "; dense depth" if self.record.dense_depth else ""
-        lines = [f"{self.name:8} {counted(self.record.rigs, 'rig')}; {done}{dense}"]
+        lines = [f"{self.name:8} {counted(self.record.rigs, 'rig')}; {done}{without}{dense}"]
         lines += [f"{'':8} skipped: {sample}" for sample in self.incomplete[:SHOWN]]
         more = len(self.incomplete) - SHOWN
         return lines + ([f"{'':8} skipped: and {more} more"] if more > 0 else [])
@@ -85,7 +86,7 @@ def plan(config: CacheTeacherConfig) -> CachePlan:
 
     Raises DatasetError for data that cannot be read, CacheMismatchError where the cache holds something else.
     """
-    dataset = DdadDataset(config.root, on_missing=config.on_missing)
+    dataset = DdadDataset(config.root, on_missing=config.on_missing, lidar=config.lidar)
     names = config.splits or dataset.splits
     teacher_name = config.teacher.name or slug(config.teacher.id)
     masks = _ego_masks(config, dataset)
@@ -157,6 +158,7 @@ def _split_record(
         shard_rigs=config.shard_rigs,
         lidar_points=whole_chunks(points, LIDAR_CHUNK_POINTS),
         text_bytes=max(len(text.encode()) for text in names),
+        lidar=config.lidar,
         dense_depth=_dense_depth(config, dataset, name),
     )
 

@@ -78,6 +78,7 @@ def stage_1_settings(mender: CacheMender, split: str, teacher: str | None, sourc
             "limit": record.rigs,
             "shard_rigs": record.shard_rigs,
             "lidar_points": record.lidar_points,
+            "lidar": record.lidar,
             "dense_depth": record.dense_depth,
             "device": sources.device,
             "workers": sources.workers,

@@ -43,6 +43,11 @@ def plan(config: EvaluateConfig) -> EvaluationPlan:
     """
     cache = Cache(config.cache)
     frames = cache.split(config.split)
+    if not frames.record.lidar:
+        raise EvaluationError(
+            f"{config.cache}: split {config.split} was cached without LiDAR, so there is nothing to compare with;"
+            " evaluate on a split with LiDAR"
+        )
     names = frames.record.teachers_complete if config.teachers is None else config.teachers
     student = None if config.run is None else config.run / "student"
     if student is not None and not student.exists():

@@ -31,14 +31,12 @@ _PARTIAL = ".partial"
 
 
 class TrainState(Record):
-    """How far a run is: `step` steps are done, and the stream of rigs stands at `stream`."""
+    """How far a run is: `step` steps are done, and the streams of rigs stand at `stream` and `unlabelled`."""
 
     step: int
     stream: StreamState
-
-    def after(self, *, rigs: int, of: int) -> TrainState:
-        """The state after one more step with `rigs` rigs, in a split of that many."""
-        return TrainState(step=self.step + 1, stream=self.stream.advanced(rigs, of))
+    unlabelled: StreamState | None = None
+    """None where all rigs have LiDAR."""
 
 
 def save_checkpoint(

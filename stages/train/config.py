@@ -7,6 +7,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
+from cache_schema import CacheLocation
 from cache_schema.manifest import Record
 
 Precision = Literal["auto", "float32", "bfloat16", "float16"]
@@ -118,6 +119,16 @@ class LoaderConfig(Record):
     """Processes that read; 0 reads in the training process. The order of rigs does not depend on it."""
 
 
+class UnlabelledConfig(Record):
+    """Rigs without LiDAR that the teacher has labelled; what LiDAR they have is not read."""
+
+    cache: CacheLocation | None = None
+    """The cache they are in; none: the one that is trained on."""
+    split: str = "train"
+    batch_rigs: int = Field(default=2, ge=1)
+    """Such rigs in one step, beside the `loader.batch_rigs` that have LiDAR."""
+
+
 class TrainConfig(Record):
     """Everything stage 2 needs to know besides the cache and the run's folder."""
 
@@ -144,6 +155,8 @@ class TrainConfig(Record):
     losses: LossConfig = LossConfig()
     optimizer: OptimizerConfig = OptimizerConfig()
     loader: LoaderConfig = LoaderConfig()
+    unlabelled: UnlabelledConfig | None = None
+    """Further rigs that only the teacher teaches from; none: every rig has LiDAR."""
 
     @model_validator(mode="after")
     def _one_length(self) -> TrainConfig:
@@ -155,6 +168,14 @@ class TrainConfig(Record):
     def _bins_for_ckd(self) -> TrainConfig:
         if self.losses.ckd > 0 and self.student.head != "bins":
             raise ValueError(f"losses.ckd needs bins, student.head is {self.student.head}; set losses.ckd=0")
+        return self
+
+    @model_validator(mode="after")
+    def _a_teacher_for_the_unlabelled(self) -> TrainConfig:
+        if self.unlabelled is not None and not self.losses.needs_teacher:
+            raise ValueError("unlabelled rigs teach what a teacher knows of them, and no loss needs a teacher")
+        if self.unlabelled is not None and self.unlabelled.cache is None and self.unlabelled.split == self.split:
+            raise ValueError(f"unlabelled rigs are those of split {self.split} itself; name another cache or split")
         return self
 
     def steps_for(self, rigs: int) -> int:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader
+from torch.utils.data import ConcatDataset, DataLoader, Dataset, Sampler
 
 from cache_schema import Cache
 from cache_schema.errors import TrainingError
@@ -19,13 +19,14 @@ from stages.device import choose_device
 from stages.progress import Progress
 from stages.train.batch import TrainBatch
 from stages.train.checkpoint import TrainState, load_checkpoint, remove_folder, save_checkpoint, sweep, write_folder
+from stages.train.config import TrainConfig
 from stages.train.curves import Curves
 from stages.train.loader import RigDataset, make_loader, read_batches
 from stages.train.optimizer import clip_gradient, learning_rate, make_optimizer, take_step
 from stages.train.plan import TrainPlan
 from stages.train.precision import make_scaler
-from stages.train.run_folder import STUDENT, TENSORBOARD, only_trainer, start_session, this_session
-from stages.train.sampler import BatchStream, StreamState
+from stages.train.run_folder import STUDENT, TENSORBOARD, TrainingData, only_trainer, start_session, this_session
+from stages.train.sampler import BatchStream, MixedStream, StreamState
 from stages.train.step import batch_loss
 from stages.train.stop import StopRequest
 from stages.train.student import Student, save_student
@@ -61,7 +62,7 @@ def train(plan: TrainPlan, student: Student, device: torch.device, progress: Pro
     student.train()
     optimizer = make_optimizer(student, config.optimizer)
     scaler = make_scaler(config.precision, device)
-    state = TrainState(step=0, stream=StreamState(seed=config.seed))
+    state = first_state(config)
     if plan.checkpoint is not None:
         state = load_checkpoint(plan.checkpoint, student, optimizer, scaler)
 
@@ -77,7 +78,7 @@ def train(plan: TrainPlan, student: Student, device: torch.device, progress: Pro
             refuse_not_finite(losses, state.step, batch, plan.run, scaled=scaler.is_enabled())
             take_step(optimizer, scaler, lr)
 
-            state = state.after(rigs=len(batch.rigs), of=plan.data.split.rigs)
+            state = next_state(plan, state)
             progress.advance(1, **losses)
             curves.draw(state.step, {**losses, "lr": lr})
             if state.step % config.checkpoint_every == 0 or state.step == plan.steps:
@@ -98,26 +99,57 @@ def first_student(plan: TrainPlan) -> Student:
     return student
 
 
+def first_state(config: TrainConfig) -> TrainState:
+    """Where a run begins."""
+    stream = StreamState(seed=config.seed)
+    return TrainState(step=0, stream=stream, unlabelled=None if config.unlabelled is None else stream)
+
+
+def next_state(plan: TrainPlan, state: TrainState) -> TrainState:
+    """The state after one more step."""
+    config, data = plan.config, plan.data
+    unlabelled = state.unlabelled
+    if config.unlabelled is not None and data.unlabelled is not None and unlabelled is not None:
+        unlabelled = unlabelled.advanced(config.unlabelled.batch_rigs, data.unlabelled.split.rigs)
+    stream = state.stream.advanced(config.loader.batch_rigs, data.split.rigs)
+    return TrainState(step=state.step + 1, stream=stream, unlabelled=unlabelled)
+
+
 def open_loader(plan: TrainPlan, state: TrainState, device: torch.device) -> DataLoader[TrainBatch]:
-    """The batches that are left, from where the stream of rigs stands."""
-    config, cache = plan.config, Cache(plan.cache)
-    targets = None if config.teacher is None else cache.targets(config.split, config.teacher)
-    dataset = RigDataset(
-        cache.split(config.split),
-        targets,
-        native_size=plan.data.dataset.native_size,
-        image_size=plan.image_size,
-    )
-    stream = BatchStream(
-        state.stream,
-        rigs=plan.data.split.rigs,
-        shard_rigs=plan.data.split.shard_rigs,
-        group_shards=config.loader.group_shards,
-        batch_rigs=config.loader.batch_rigs,
-        batches=plan.steps - state.step,
-    )
+    """The batches that are left, from where the streams of rigs stand."""
+    config, data = plan.config, plan.data
+    dataset: Dataset[TrainBatch] = _rigs(plan, plan.cache, config.split, data)
+    batches: Sampler[list[int]]
+    batches = stream = _stream(plan, state.stream, state.step, data, config.loader.batch_rigs)
+    if config.unlabelled is not None and data.unlabelled is not None and state.unlabelled is not None:
+        further = _rigs(plan, plan.unlabelled_cache, config.unlabelled.split, data.unlabelled, lidar=False)
+        dataset = ConcatDataset([dataset, further])
+        others = _stream(plan, state.unlabelled, state.step, data.unlabelled, config.unlabelled.batch_rigs)
+        batches = MixedStream(stream, others)
     workers = min(config.loader.workers, len(stream))
-    return make_loader(dataset, stream, workers=workers, pin_memory=device.type == "cuda")
+    return make_loader(dataset, batches, workers=workers, pin_memory=device.type == "cuda")
+
+
+def _rigs(plan: TrainPlan, cache: str, split: str, data: TrainingData, *, lidar: bool = True) -> RigDataset:
+    opened, teacher = Cache(cache), plan.config.teacher
+    return RigDataset(
+        opened.split(split),
+        None if teacher is None else opened.targets(split, teacher),
+        native_size=data.dataset.native_size,
+        image_size=plan.image_size,
+        lidar=lidar,
+    )
+
+
+def _stream(plan: TrainPlan, state: StreamState, step: int, data: TrainingData, batch_rigs: int) -> BatchStream:
+    return BatchStream(
+        state,
+        rigs=data.split.rigs,
+        shard_rigs=data.split.shard_rigs,
+        group_shards=plan.config.loader.group_shards,
+        batch_rigs=batch_rigs,
+        batches=plan.steps - step,
+    )
 
 
 def to_numbers(values: dict[str, Tensor]) -> dict[str, float]:

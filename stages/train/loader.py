@@ -7,18 +7,20 @@ from collections.abc import Iterator
 import numpy as np
 import torch
 from jaxtyping import Bool
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, Sampler
 
 from cache_schema import CachedTargets, FrameReader, TargetReader
 from cache_schema.errors import FsmdeError
 from stages.train.batch import EncodedTargets, TrainBatch, collate
 from stages.train.images import resize_images
 from stages.train.lidar_grid import rasterise
-from stages.train.sampler import BatchStream
 
 
 class RigDataset(Dataset[TrainBatch]):
-    """One rig of a split per index, at the training size. Cheap to pickle: the readers open files lazily."""
+    """One rig of a split per index, at the training size. Cheap to pickle: the readers open files lazily.
+
+    Without `lidar`, as if there were no points.
+    """
 
     def __init__(
         self,
@@ -27,11 +29,13 @@ class RigDataset(Dataset[TrainBatch]):
         *,
         native_size: tuple[int, int],
         image_size: tuple[int, int],
+        lidar: bool = True,
     ) -> None:
         self.frames = frames
         self.targets = targets
         self.native_size = native_size
         self.image_size = image_size
+        self.lidar = lidar
 
     def __len__(self) -> int:
         return len(self.frames)
@@ -40,10 +44,13 @@ class RigDataset(Dataset[TrainBatch]):
         """A batch of one rig. Raises CacheCorruptError where stored bytes are damaged."""
         rig = self.frames[index]
         world = resize_mask(rig.ego_mask, self.image_size)
-        lidar = np.stack([rasterise(view, self.native_size, self.image_size) for view in rig.lidar])
+        lidar = np.zeros(world.shape, np.float32)
+        if self.lidar:
+            lidar = np.stack([rasterise(view, self.native_size, self.image_size) for view in rig.lidar])
+            lidar[~world] = 0
         return TrainBatch(
             images=torch.from_numpy(resize_images(rig.images, self.image_size))[None],
-            lidar_depth_m=torch.from_numpy(np.where(world, lidar, np.float32(0)))[None],
+            lidar_depth_m=torch.from_numpy(lidar)[None],
             world=torch.from_numpy(world)[None],
             targets=None if self.targets is None else _tensors(self.targets[index]),
             rigs=(f"{rig.scene}/{rig.sample}",),
@@ -58,7 +65,9 @@ def resize_mask(mask: Bool[np.ndarray, "V H W"], size: tuple[int, int]) -> Bool[
     return mask[:, rows[:, None], columns]
 
 
-def make_loader(dataset: RigDataset, stream: BatchStream, *, workers: int, pin_memory: bool) -> DataLoader[TrainBatch]:
+def make_loader(
+    dataset: Dataset[TrainBatch], stream: Sampler[list[int]], *, workers: int, pin_memory: bool
+) -> DataLoader[TrainBatch]:
     """The batches of the stream, read by `workers` processes, or in this one where 0."""
     return DataLoader(
         dataset,

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import torch
 
-from cache_schema import Cache, Manifest
+from cache_schema import Cache, DatasetIdentity, Manifest
 from cache_schema.errors import CacheMissingError, ConfigError
-from cache_schema.manifest import record_digest
+from cache_schema.manifest import differing_fields, record_digest
 from cache_schema.storage import LocalStorage
 from stages.device import choose_device
 from stages.train.checkpoint import KEPT, checkpoints, read_state
-from stages.train.config import TrainConfig
+from stages.train.config import TrainConfig, UnlabelledConfig
 from stages.train.precision import resolve_precision
 from stages.train.run_folder import STUDENT, TrainingData, refuse_another_run, training_data
 from stages.train.student import Student
@@ -30,6 +30,8 @@ class TrainPlan:
 
     config: TrainConfig
     cache: str
+    unlabelled_cache: str
+    """Where the rigs without LiDAR are; that of the others where there is no other."""
     run: Path
     data: TrainingData
     manifest_sha256: str
@@ -50,11 +52,11 @@ class TrainPlan:
 
     def describe(self) -> list[str]:
         """What would be done, one line each, for a person."""
-        config, dataset = self.config, self.data.dataset
+        config, dataset, further = self.config, self.data.dataset, self.data.unlabelled
         rigs, batch = self.data.split.rigs, config.loader.batch_rigs
         height, width = self.image_size
         head = f"{config.student.bins} bins" if config.student.head == "bins" else "no bins"
-        return [
+        lines = [
             f"cache    {self.cache}: {dataset.name} {dataset.version}, split {config.split}, {counted(rigs, 'rig')}"
             f" of {len(dataset.cameras)} views",
             f"teacher  {config.teacher or 'none: LiDAR only'}",
@@ -63,6 +65,13 @@ class TrainPlan:
             f" {config.precision}; {self.steps_done} done",
             f"run      {self.run}, up to {self.checkpoint_bytes / 1e6:.0f} MB of checkpoints",
         ]
+        if config.unlabelled is not None and further is not None:
+            lines.insert(
+                1,
+                f"without  LiDAR: {self.unlabelled_cache}, split {config.unlabelled.split},"
+                f" {counted(further.split.rigs, 'rig')}; {config.unlabelled.batch_rigs} more in each step",
+            )
+        return lines
 
 
 def plan(config: TrainConfig, cache: str | Path, run: Path) -> TrainPlan:
@@ -72,7 +81,11 @@ def plan(config: TrainConfig, cache: str | Path, run: Path) -> TrainPlan:
     settings that contradict the cache, TrainingError for a folder that holds another run.
     """
     opened = Cache(cache)
-    opened.split(config.split)
+    if not opened.split(config.split).record.lidar:
+        raise ConfigError(
+            f"{cache}: split {config.split} was cached without LiDAR, from which the scale comes; train on a cache"
+            f" with LiDAR, and let this one teach beside it: --unlabelled {cache}"
+        )
     if isinstance(opened.storage, LocalStorage) and run.resolve().is_relative_to(opened.storage.root.resolve()):
         raise ConfigError(f"the run {run} would lie inside the cache {cache}; choose another --run")
     resolved = resolve(config, opened.manifest, opened.location)
@@ -80,12 +93,19 @@ def plan(config: TrainConfig, cache: str | Path, run: Path) -> TrainPlan:
         opened.targets(config.split, resolved.teacher)
     data = training_data(opened.manifest, resolved.split, resolved.teacher)
     _refuse_other_bins(resolved, data)
+    unlabelled_cache = opened
+    if resolved.unlabelled is not None:
+        unlabelled_cache = Cache(resolved.unlabelled.cache or cache)
+        data = data.model_copy(
+            update={"unlabelled": _unlabelled(resolved.unlabelled, unlabelled_cache, resolved, data)}
+        )
     last = next(reversed(checkpoints(run)), None)
     if last is not None or (run / STUDENT).exists():
         refuse_another_run(run, resolved, data)
     return TrainPlan(
         config=resolved,
         cache=opened.location,
+        unlabelled_cache=unlabelled_cache.location,
         run=run,
         data=data,
         manifest_sha256=record_digest(opened.manifest),
@@ -94,6 +114,35 @@ def plan(config: TrainConfig, cache: str | Path, run: Path) -> TrainPlan:
         steps_done=0 if last is None else read_state(last).step,
         weights=_count_weights(resolved),
     )
+
+
+def _unlabelled(further: UnlabelledConfig, cache: Cache, config: TrainConfig, data: TrainingData) -> TrainingData:
+    """Rigs without LiDAR, which must look like the others and be labelled by the same teacher in the same way."""
+    cache.split(further.split)
+    assert config.teacher is not None
+    if config.teacher not in cache.manifest.teachers:
+        raise CacheMissingError(
+            f"{cache.location}: has no teacher {config.teacher}, which labels the rigs with LiDAR; add it with:"
+            f" fsmde cache-teacher … --cache {cache.location}"
+        )
+    cache.targets(further.split, config.teacher)
+    found = training_data(cache.manifest, further.split, config.teacher)
+    assert data.teacher is not None
+    assert found.teacher is not None
+    differences = differing_fields(data.teacher, found.teacher, words=("with LiDAR", "without"))
+    if _ring(data.dataset) != _ring(found.dataset):
+        differences.append(f"cameras: {_ring(data.dataset)} with LiDAR, {_ring(found.dataset)} without")
+    if differences:
+        raise ConfigError(
+            f"{cache.location}: its rigs cannot stand beside those with LiDAR; different are {'; '.join(differences)};"
+            " cache both with the same settings"
+        )
+    return found
+
+
+def _ring(dataset: DatasetIdentity) -> str:
+    pairs = ", ".join(f"{i}–{j}" for i, j in dataset.adjacent_pairs)
+    return f"{len(dataset.cameras)} of which are neighbours {pairs}"
 
 
 def resolve(config: TrainConfig, manifest: Manifest, cache: str) -> TrainConfig:

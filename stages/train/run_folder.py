@@ -39,6 +39,8 @@ class TrainingData(Record):
     image: ImageSpec
     split: SplitRecord
     teacher: TeacherRecord | None
+    unlabelled: TrainingData | None = None
+    """What further rigs are, that have no LiDAR; perhaps of another cache."""
 
 
 class Session(Record):

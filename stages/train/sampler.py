@@ -42,6 +42,21 @@ def epoch_order(rigs: int, shard_rigs: int, group_shards: int, *, seed: int, epo
     return np.concatenate(order)
 
 
+class MixedStream(Sampler[list[int]]):
+    """Batches of two streams side by side; indices of the second one count on from the rigs of the first."""
+
+    def __init__(self, first: BatchStream, second: BatchStream) -> None:
+        self.first = first
+        self.second = second
+
+    def __len__(self) -> int:
+        return len(self.first)
+
+    def __iter__(self) -> Iterator[list[int]]:
+        for ours, others in zip(self.first, self.second, strict=True):
+            yield [*ours, *(self.first.rigs + index for index in others)]
+
+
 class BatchStream(Sampler[list[int]]):
     """`batches` batches of rig indices, from `state` on.
 

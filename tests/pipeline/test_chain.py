@@ -16,7 +16,7 @@ from cache_schema import Cache
 from stages.evaluate.metrics import METRICS
 from stages.wording import UNITS
 from tests.dgp_world import write_dgp_world
-from tests.pipeline.conftest import TRAIN_SMALL, Cli
+from tests.pipeline.conftest import TRAIN_SMALL, Cli, one_line
 from tests.real_data import real_data
 
 
@@ -65,6 +65,25 @@ def test_a_finished_cache_is_left_alone(cache: Path, cache_world: Cli, world: Pa
 def test_two_runs_write_the_same_bytes(cache: Path, cache_world: Cli, world: Path, tmp_path: Path) -> None:
     assert cache_world(world, tmp_path / "zarr").exit_code == 0
     assert file_contents(tmp_path / "zarr") == file_contents(cache)
+
+
+def test_rigs_without_lidar_teach_beside_those_with(
+    cache: Path, cache_world: Cli, cli: Cli, world: Path, tmp_path: Path
+) -> None:
+    further = tmp_path / "further"
+    made = cache_world(world, further, "--without-lidar")
+    assert made.exit_code == 0, made.output
+    assert "without LiDAR" in made.output
+    assert f"--unlabelled {further}" in made.output, "what to do next"
+    assert not len(Cache(further).split("train")[0].lidar[0].depth_m)
+
+    refused = one_line(cli("train", "--cache", further, "--run", tmp_path / "run", *TRAIN_SMALL))
+    assert f"--unlabelled {further}" in refused
+    trained = cli("train", "--cache", cache, "--unlabelled", further, "--run", tmp_path / "run", *TRAIN_SMALL)
+    assert trained.exit_code == 0, trained.output
+    assert str(further) in trained.output
+    scored = one_line(cli("evaluate", "--cache", further, "--run", tmp_path / "run", "--device", "cpu"))
+    assert "nothing to compare with" in scored
 
 
 def test_a_second_teacher_stands_beside_the_first(

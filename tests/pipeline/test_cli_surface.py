@@ -15,11 +15,11 @@ SURFACE = {
         "--dataset", "--root", "--teacher", "--cache", "--split", "--teacher-name", "--teacher-kind", "--revision",
         "--flip", "--encoding", "--height", "--width", "--image-encoding", "--jpeg-quality", "--ego-masks",
         "--on-missing", "--limit", "--shard-rigs", "--lidar-points", "--device", "--precision", "--config", "--set",
-        "--dry-run", "--workers", "--scheduler", "--overwrite", "--dense-depth",
+        "--dry-run", "--workers", "--scheduler", "--overwrite", "--dense-depth", "--with-lidar",
     },
     "train": {
         "--run", "--cache", "--teacher", "--split", "--epochs", "--steps", "--batch-rigs", "--lr", "--seed",
-        "--workers", "--encoder-weights", "--device", "--config", "--set", "--dry-run",
+        "--unlabelled", "--workers", "--encoder-weights", "--device", "--config", "--set", "--dry-run",
     },
     "evaluate": {"--cache", "--run", "--split", "--protocol", "--teacher", "--device", "--config", "--set"},
     "inspect": {"cache", "--json", "--sheet", "--split", "--rig", "--teacher"},

@@ -33,16 +33,18 @@ class DdadDataset:
     """The rigs under a folder that holds ddad.json.
 
     Opening reads the dataset file and the calibrations of the scenes on disk; a scene file is read when it
-    is first asked for. The ring comes from the first calibration with the most cameras.
+    is first asked for. The ring comes from the first calibration with the most cameras. Without `lidar`, no sweep is
+    read or needed.
 
     Raises DatasetError where the folder holds no such dataset, or two calibrations disagree on the ring.
     """
 
     name = "ddad"
 
-    def __init__(self, root: Path, on_missing: Literal["skip", "fail"]) -> None:
+    def __init__(self, root: Path, on_missing: Literal["skip", "fail"], *, lidar: bool = True) -> None:
         self.root = root
         self.on_missing = on_missing
+        self.lidar = lidar
         dataset_file = _find_dataset_file(root)
         dataset = read_scene_splits(dataset_file)
         self.version = dataset.version
@@ -64,10 +66,11 @@ class DdadDataset:
         complete, incomplete = self._index(split)
         if incomplete and self.on_missing == "fail":
             shown = "; ".join(str(sample) for sample in incomplete[:3])
+            expected = "all cameras and the LiDAR" if self.lidar else "all cameras"
             more = f"; and {len(incomplete) - 3} more" if len(incomplete) > 3 else ""
             raise DatasetError(
                 f"{self.root}: split {split!r} has {len(incomplete)} incomplete samples ({shown}{more}); "
-                "expected all cameras and the LiDAR in each; leave them out with --on-missing skip"
+                f"expected {expected} in each; leave them out with --on-missing skip"
             )
         return complete
 
@@ -82,6 +85,8 @@ class DdadDataset:
         multiple of 4096; only the headers of their files are read. A camera sees no more than its part of
         the sweep (about a quarter on DDAD), so the bound holds for the sweeps in between as well.
         """
+        if not self.lidar:
+            return CAPACITY_STEP
         complete, _ = self._index(split)
         probes = np.linspace(0, len(complete) - 1, min(CAPACITY_PROBES, len(complete))).astype(int)
         largest = max((self._count_points(split, complete[i]) for i in probes), default=0)
@@ -100,7 +105,7 @@ class DdadDataset:
         if lacks := self._lacks(scene, ref.sample):
             missing = IncompleteSample(ref.scene, ref.sample, lacks)
             raise DatasetError(f"{scene.path}: {missing}; expected a complete sample, as samples() lists them")
-        return read_rig(ref, scene, self._calibration(scene, ref.sample), self.cameras)
+        return read_rig(ref, scene, self._calibration(scene, ref.sample), self.cameras, lidar=self.lidar)
 
     def __getstate__(self) -> dict[str, Any]:
         """A worker process gets the dataset's layout, and reads the scenes it needs itself."""
@@ -131,11 +136,13 @@ class DdadDataset:
     def _entry(self, name: str, scene: Scene, sample: str) -> SampleRef | IncompleteSample:
         if lacks := self._lacks(scene, sample):
             return IncompleteSample(name, sample, lacks)
-        timestamp = scene.samples[sample].sensors[LIDAR].timestamp
-        return SampleRef(name, sample, microseconds(timestamp, scene.path))
+        sensors = scene.samples[sample].sensors
+        clock = LIDAR if LIDAR in sensors else self.cameras[0]
+        return SampleRef(name, sample, microseconds(sensors[clock].timestamp, scene.path))
 
     def _lacks(self, scene: Scene, sample: str) -> tuple[str, ...]:
-        return tuple(name for name in (*self.cameras, LIDAR) if name not in scene.samples[sample].sensors)
+        needed = (*self.cameras, LIDAR) if self.lidar else self.cameras
+        return tuple(name for name in needed if name not in scene.samples[sample].sensors)
 
     def _scenes_of(self, split: str) -> Mapping[str, Path]:
         if split not in self._scene_paths:

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float32, Float64, UInt8
 
-from cache_schema import RigFrames
+from cache_schema import LidarView, RigFrames
 from cache_schema.errors import DatasetError
 from stages.cache_teacher.datasets.base import SampleRef
 from stages.cache_teacher.datasets.dgp_json import Calibration, Measurement, Pose, Sample, Scene
@@ -25,10 +25,15 @@ from stages.cache_teacher.datasets.raw_files import (
 from stages.cache_teacher.datasets.rigid import inverse_transform_from_pose, transform_from_pose
 
 LIDAR = "LIDAR"
+NO_POINTS = LidarView(np.empty((0, 2), np.uint16), np.empty(0, np.float32))
 
 
-def read_rig(ref: SampleRef, scene: Scene, calibration: Calibration, cameras: Sequence[str]) -> RigFrames:
+def read_rig(
+    ref: SampleRef, scene: Scene, calibration: Calibration, cameras: Sequence[str], *, lidar: bool = True
+) -> RigFrames:
     """Read images, sweep and, where every image has it, dense depth of a complete sample.
+
+    Without `lidar` no sweep is read; a sample that has none is where its front camera says.
 
     Raises DatasetError naming the file at fault.
     """
@@ -38,23 +43,26 @@ def read_rig(ref: SampleRef, scene: Scene, calibration: Calibration, cameras: Se
     image_files = tuple(read_bytes(path) for path in image_paths)
     images = _decode(image_files, image_paths)
     intrinsics_px = np.stack([intrinsics_of(calibration, camera) for camera in cameras])
-    world_from_lidar = transform_from_pose(*sample.pose(LIDAR))
-    world = world_points(read_points(sample.path(LIDAR)), world_from_lidar)
-    lidar = tuple(
-        project(world, inverse_transform_from_pose(*sample.pose(camera)), K, images[0].shape[:2])
-        for camera, K in zip(cameras, intrinsics_px, strict=True)
-    )
+    clock = LIDAR if LIDAR in scene.samples[ref.sample].sensors else cameras[0]
+    views = tuple(NO_POINTS for _ in cameras)
+    if lidar:
+        world = world_points(read_points(sample.path(LIDAR)), transform_from_pose(*sample.pose(LIDAR)))
+        views = tuple(
+            project(world, inverse_transform_from_pose(*sample.pose(camera)), K, images[0].shape[:2])
+            for camera, K in zip(cameras, intrinsics_px, strict=True)
+        )
     return RigFrames(
         scene=ref.scene,
         sample=ref.sample,
         timestamp=ref.timestamp,
         images=images,
         image_files=image_files,
-        lidar=lidar,
+        lidar=views,
         intrinsics_px=intrinsics_px,
         rig_from_camera=np.stack([mounting_of(calibration, camera) for camera in cameras]),
         world_from_camera=np.stack([transform_from_pose(*sample.pose(camera)) for camera in cameras]),
-        world_from_rig=world_from_lidar @ inverse_transform_from_pose(*_mounting(calibration, LIDAR)),
+        world_from_rig=transform_from_pose(*sample.pose(clock))
+        @ inverse_transform_from_pose(*_mounting(calibration, clock)),
         dense_depth_m=_dense_depth(sample, cameras, images[0].shape[:2]),
     )
 
@@ -113,7 +121,8 @@ def _dense_depth(
 def _check_calibrated(sample: Sample, calibration: Calibration) -> None:
     """Every image needs a camera, also one outside the ring: else a camera would be lost in silence."""
     images = {name for name, measurement in sample.sensors.items() if measurement.is_image}
-    lacking = sorted((images - {*calibration.cameras}) | ({LIDAR} - {*calibration.rig_from_sensor}))
+    sweeps = {LIDAR} & {*sample.sensors}
+    lacking = sorted((images - {*calibration.cameras}) | (sweeps - {*calibration.rig_from_sensor}))
     if lacking:
         found = ", ".join(calibration.rig_from_sensor) or "nothing"
         raise DatasetError(

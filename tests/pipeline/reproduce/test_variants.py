@@ -8,12 +8,10 @@ import pytest
 import torch
 
 from pipeline.reproduce.variants import BASELINE, METHOD, TERMS, VARIANTS, training_of
-from stages.train.checkpoint import TrainState
 from stages.train.config import LoaderConfig, LossConfig, TrainConfig
-from stages.train.execute import first_student, open_loader
+from stages.train.execute import first_state, first_student, open_loader
 from stages.train.loader import read_batches
 from stages.train.plan import plan
-from stages.train.sampler import StreamState
 from tests.stages.train.small import small_config
 from tests.tiny_cache import write_tiny_cache
 
@@ -51,8 +49,8 @@ def test_every_variant_sees_the_same_rigs_in_the_same_order(cache: Path, tmp_pat
     seen = []
     for name, variant in VARIANTS.items():
         made = plan(training_of(BASE, variant, 3), cache, tmp_path / name)
-        state = TrainState(step=0, stream=StreamState(seed=made.config.seed))
-        seen.append([batch.rigs for batch in read_batches(open_loader(made, state, torch.device("cpu")))])
+        batches = read_batches(open_loader(made, first_state(made.config), torch.device("cpu")))
+        seen.append([batch.rigs for batch in batches])
     assert len(seen[0]) == 4
     assert all(rigs == seen[0] for rigs in seen)
 

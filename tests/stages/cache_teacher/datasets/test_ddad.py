@@ -1,3 +1,5 @@
+import dataclasses
+import json
 import pickle
 import shutil
 from pathlib import Path
@@ -41,6 +43,39 @@ def test_the_rig_frame_is_the_car_at_the_time_of_the_sweep(world: Path):
     travelled_m = np.linalg.norm(moved[:, :3, 3], axis=1)
     assert rig.world_from_rig[2, 3] == pytest.approx(0.0, abs=1e-5), "the car stands on the ground"
     np.testing.assert_allclose(travelled_m, 6.0 * np.abs([-0.02, -0.012, -0.004, 0.004, 0.012, 0.02]), atol=1e-3)
+
+
+def test_without_lidar_everything_but_the_points_is_the_same(world: Path):
+    ref = DdadDataset(world, "skip").samples("train")[1]
+    without = DdadDataset(world, "skip", lidar=False)
+    rig, whole = without.load("train", ref), DdadDataset(world, "skip").load("train", ref)
+    assert [len(view.depth_m) for view in rig.lidar] == [0] * 6
+    assert_same_rig(dataclasses.replace(rig, lidar=whole.lidar), whole)
+    assert without.lidar_capacity("train") < DdadDataset(world, "skip").lidar_capacity("train") + 1
+
+
+def test_rigs_that_have_no_lidar_are_where_their_front_camera_says(world: Path, tmp_path: Path):
+    root = shutil.copytree(world, tmp_path / "world")
+    shutil.rmtree(root / "000000" / "point_cloud")
+    (scene,) = (root / "000000").glob("scene_*.json")
+    stored = json.loads(scene.read_text())
+    sweeps = {datum["key"] for datum in stored["data"] if "point_cloud" in datum["datum"]}
+    stored["data"] = [datum for datum in stored["data"] if datum["key"] not in sweeps]
+    for sample in stored["samples"]:
+        sample["datum_keys"] = [key for key in sample["datum_keys"] if key not in sweeps]
+    scene.write_text(json.dumps(stored))
+
+    assert "000000" not in {ref.scene for ref in DdadDataset(root, "skip").samples("train")}, "with LiDAR it is skipped"
+    dataset = DdadDataset(root, "skip", lidar=False)
+    refs = [ref for ref in dataset.samples("train") if ref.scene == "000000"]
+    assert len(refs) == 2
+    whole = DdadDataset(world, "skip")
+    for ref, known in zip(refs, whole.samples("train"), strict=True):
+        rig = dataset.load("train", ref)
+        assert ref.timestamp != known.timestamp, "the front camera's"
+        at_camera = rig.world_from_camera[0] @ np.linalg.inv(rig.rig_from_camera[0])
+        np.testing.assert_allclose(rig.world_from_rig, at_camera, atol=1e-6)
+        np.testing.assert_allclose(rig.world_from_rig, whole.load("train", known).world_from_rig, atol=0.2)
 
 
 def test_image_files_are_the_bytes_on_disk(world: Path):
