@@ -1,23 +1,28 @@
 """Casting rays at solids: which one each ray meets first, and whether anything stands between a point and the sun.
 
 Rays come in tiles of neighbours. For a tile, the solids that its rays might meet are found first; then every pair of
-a tile and such a solid is worked out exactly, all pairs at once.
+a tile and such a solid is worked out exactly, many pairs at once.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from stages.cache_teacher.datasets.street.solids import PLANES, Shape, Solids
+from stages.cache_teacher.datasets.street.vectors import dot, length_of, picked, rotated
 
 NOTHING = -1
 _CORNERS = (0, 7, 63, 56)
 _TINY = 1e-9
-_PAIRS = 16_384
-"""Pairs that are worked out at once: what fits into a processor's cache."""
+_START = 1e-4
+"""Nothing is met before this way along a ray: its start may lie on a surface."""
+_MARGIN_M = 1e-3
+_PAIRS, _RAYS = 512, 32_768
+"""Pairs of a tile and a solid, and of a ray and a solid, worked out at once: what fits into a processor's cache."""
 
 
 @dataclass(frozen=True)
@@ -27,20 +32,21 @@ class Tiles:
     origin: Tensor
     """(3,)"""
     direction: Tensor
-    """(T, R, 3), of any length: distances come in multiples of it."""
+    """(3, T, R), of any length: distances come in multiples of it."""
 
 
 def tiled(grid: Tensor) -> Tensor:
-    """(H, W, …) as (T, 64, …)."""
-    height, width = grid.shape[:2]
-    blocks = grid.reshape(height // 8, 8, width // 8, 8, *grid.shape[2:]).transpose(1, 2)
-    return blocks.reshape(-1, 64, *grid.shape[2:])
+    """(…, H, W) as (…, T, 64)."""
+    *rest, height, width = grid.shape
+    blocks = grid.reshape(*rest, height // 8, 8, width // 8, 8).transpose(-3, -2)
+    return blocks.reshape(*rest, -1, 64)
 
 
 def untiled(tiles: Tensor, height: int, width: int) -> Tensor:
-    """(T, 64, …) as (H, W, …)."""
-    blocks = tiles.reshape(height // 8, width // 8, 8, 8, *tiles.shape[2:]).transpose(1, 2)
-    return blocks.reshape(height, width, *tiles.shape[2:])
+    """(…, T, 64) as (…, H, W)."""
+    rest = tiles.shape[:-2]
+    blocks = tiles.reshape(*rest, height // 8, width // 8, 8, 8).transpose(-3, -2)
+    return blocks.reshape(*rest, height, width)
 
 
 def first_hit(rays: Tiles, solids: Solids, reach: float) -> tuple[Tensor, Tensor]:
@@ -48,155 +54,164 @@ def first_hit(rays: Tiles, solids: Solids, reach: float) -> tuple[Tensor, Tensor
 
     `reach` in metres bounds the centres that are looked at; distances are in lengths of the rays' directions.
     """
-    tiles, in_tile = rays.direction.shape[:2]
-    nearest = rays.direction.new_full((tiles, in_tile), torch.inf)
-    index = torch.full((tiles, in_tile), NOTHING, dtype=torch.int64, device=nearest.device)
-    tile, solid = _candidates(rays, solids, reach)
-    if not len(tile):
-        return nearest, index
-    offset = rays.origin - solids.centre
-    from_origin = (solids.local_from_world * offset[:, None, :]).sum(dim=2)  # (P, 3)
-    distance = torch.cat(
-        [
-            _entry(from_origin[s][:, None, :], rays.direction[t], solids, s)
-            for t, s in zip(torch.split(tile, _PAIRS), torch.split(solid, _PAIRS), strict=True)
-        ]
-    )
-    row = tile[:, None].expand_as(distance)
-    nearest.scatter_reduce_(0, row, distance, "amin")
-    winner = torch.where((distance == nearest[tile]) & distance.isfinite(), solid[:, None], len(solids))
-    first = torch.full_like(index, len(solids)).scatter_reduce_(0, row, winner, "amin")
-    return nearest, torch.where(first < len(solids), first, NOTHING)
+    in_tile = rays.direction.shape[2]
+    origin = rotated(solids.local_from_world, rays.origin[:, None] - solids.centre.T)  # (3, P)
+    met = []
+    for span, tile, solid in _by_kind(solids, *_candidates(rays, solids, reach), _PAIRS):
+        local = picked(solids.local_from_world, solid)[..., None]
+        d = rotated(local, rays.direction.index_select(1, tile))
+        enter, leave = span(picked(origin, solid)[..., None], d, solids.shape[solid][:, None])
+        pair, ray = torch.nonzero((enter < leave) & (enter > _START), as_tuple=True)
+        met.append((enter[pair, ray], tile[pair] * in_tile + ray, solid[pair]))
+    distance = torch.full_like(rays.direction[0], torch.inf)
+    index = torch.full_like(distance, NOTHING, dtype=torch.int64)
+    if met:
+        enter, ray, solid = (torch.cat(parts) for parts in zip(*met, strict=True))
+        distance.view(-1).scatter_reduce_(0, ray, enter, "amin")
+        first = enter == distance.view(-1)[ray]
+        index.view(-1).scatter_reduce_(0, ray[first], solid[first], "amin", include_self=False)
+    return distance, index
 
 
 def in_shadow(points: Tensor, wanted: Tensor, solids: Solids, sun: Tensor) -> Tensor:
-    """Whether a solid stands between each of the points (T, R, 3) and the sun, where `wanted` (T, R) holds."""
+    """Whether a solid stands between each of the points (3, T, R) and the sun (3,), where `wanted` (T, R) holds."""
     shaded = torch.zeros_like(wanted)
-    across, up = _basis(sun)
-    flat = torch.stack([(points * axis).sum(dim=2) for axis in (across, up, sun)], dim=2)
-    low = torch.where(wanted[:, :, None], flat, torch.inf).amin(dim=1)
-    high = torch.where(wanted[:, :, None], flat, -torch.inf).amax(dim=1)
-    basis = torch.stack([across, up, sun])
-    middle = (solids.centre[:, None, :] * basis).sum(dim=2)
-    extent = (((solids.axes[:, :, None, :] * basis).sum(dim=3)).abs() * solids.half[:, :, None]).sum(dim=1)
-    first, last = middle - extent, middle + extent
-    beside = (last[None, :, :2] < low[:, None, :2]) | (first[None, :, :2] > high[:, None, :2])
-    behind = last[None, :, 2] < low[:, None, 2]
-    tile, solid = torch.nonzero(~(beside.any(dim=2) | behind), as_tuple=True)
-    if not len(tile):
-        return shaded
-    direction = sun[None, None, :]
-    for t, s in zip(torch.split(tile, _PAIRS), torch.split(solid, _PAIRS), strict=True):
-        local = solids.local_from_world[s]
-        origin = _rotated(local, points[t] - solids.centre[s][:, None, :])
-        blocked = _entry(origin, direction, solids, s).isfinite() & wanted[t]
-        shaded.scatter_reduce_(0, t[:, None].expand_as(blocked), blocked, "amax")
+    ray, solid = _below(points, wanted, solids, sun)
+    sunward = rotated(solids.local_from_world, sun[:, None])  # (3, P)
+    flat = points.reshape(3, -1)
+    for span, r, s in _by_kind(solids, ray, solid, _RAYS):
+        origin = rotated(picked(solids.local_from_world, s), picked(flat, r) - picked(solids.centre.T, s))
+        enter, leave = span(origin, picked(sunward, s), solids.shape[s])
+        shaded.view(-1)[r[(enter < leave) & (enter > _START)]] = True
     return shaded
 
 
 def normal_at(points: Tensor, index: Tensor, solids: Solids) -> tuple[Tensor, Tensor]:
-    """Outward unit normals (N, 3) at points (N, 3) on the surface of solids (N,), and the points as q (N, 3)."""
-    local = solids.local_from_world[index]
-    q = (local * (points - solids.centre[index])[:, None, :]).sum(dim=2)
-    shape = solids.shape[index]
-    planes = _planes(q.device)[shape.clamp(max=len(PLANES) - 1)]
-    residual = (planes[:, :, :3] * q[:, None, :]).sum(dim=2) - planes[:, :, 3]
-    gradient = planes[torch.arange(len(q), device=q.device), residual.argmax(dim=1), :3]
-    radial = torch.stack([q[:, 0], q[:, 1], torch.zeros_like(q[:, 2])], dim=1)
-    cap = torch.stack([torch.zeros_like(q[:, 0]), torch.zeros_like(q[:, 0]), q[:, 2].sign()], dim=1)
-    on_cap = q[:, 2].abs() >= radial.square().sum(dim=1).sqrt()
-    gradient = torch.where((shape == Shape.ELLIPSOID)[:, None], q, gradient)
-    gradient = torch.where((shape == Shape.CYLINDER)[:, None], torch.where(on_cap[:, None], cap, radial), gradient)
-    normal = (local * gradient[:, :, None]).sum(dim=1)
-    return normal / normal.square().sum(dim=1, keepdim=True).sqrt().clamp(min=_TINY), q
+    """Outward unit normals (3, N) at points (3, N) on the surface of solids (N,), and the points as q (3, N)."""
+    local, shape = picked(solids.local_from_world, index), solids.shape[index]
+    q = rotated(local, points - picked(solids.centre.T, index))
+    gradient, nearest = torch.zeros_like(q), torch.full_like(q[0], -torch.inf)
+    for planes in _planes(q.device):
+        plane = picked(planes, shape.clamp(max=len(PLANES) - 1))
+        beyond = dot(plane[:3], q) - plane[3]
+        gradient = torch.where(beyond > nearest, plane[:3], gradient)
+        nearest = torch.maximum(nearest, beyond)
+    x, y, z = q
+    none = torch.zeros_like(z)
+    radial, cap = torch.stack([x, y, none]), torch.stack([none, none, z.sign()])
+    gradient = torch.where(shape == Shape.ELLIPSOID, q, gradient)
+    round_side = torch.where(z.abs() >= length_of(radial), cap, radial)
+    gradient = torch.where(shape == Shape.CYLINDER, round_side, gradient)
+    normal = rotated(local.transpose(0, 1), gradient)
+    return normal / length_of(normal).clamp(min=_TINY), q
 
 
 def _candidates(rays: Tiles, solids: Solids, reach: float) -> tuple[Tensor, Tensor]:
     """Pairs of a tile and a solid that may meet, sorted by tile."""
-    corner = rays.direction[:, _CORNERS]  # (T, 4, 3)
-    normal = torch.cross(corner, corner.roll(-1, dims=1), dim=2)
-    inward = (normal * corner.sum(dim=1, keepdim=True)).sum(dim=2, keepdim=True).sign()
-    normal = normal * inward / normal.square().sum(dim=2, keepdim=True).sqrt().clamp(min=_TINY)
-    offset = solids.centre - rays.origin
-    radius = distance_of(solids.half)
-    near = torch.nonzero(distance_of(offset) - radius < reach)[:, 0]
-    # Around all the rays first, with a margin, then around each tile.
-    axis = corner.reshape(-1, 3)
-    axis = axis / axis.square().sum(dim=1, keepdim=True).sqrt()
-    middle = axis.sum(dim=0)
-    middle = middle / middle.square().sum().sqrt().clamp(min=_TINY)
-    widest = torch.arccos((axis * middle).sum(dim=1).clamp(-1, 1).amin())
-    distance = distance_of(offset[near]).clamp(min=_TINY)
-    angle = torch.arccos(((offset[near] * middle).sum(dim=1) / distance).clamp(-1, 1))
-    half_angle = torch.arcsin((radius[near] / distance).clamp(max=1))
-    near = near[(angle <= widest + half_angle + 0.01) | (distance <= radius[near])]
+    corner = rays.direction[:, :, _CORNERS].transpose(1, 2)  # (3, 4, T)
+    normal = torch.cross(corner, corner.roll(-1, dims=1), dim=0)
+    inward = dot(normal, corner.sum(dim=1, keepdim=True)).sign()
+    normal = normal * inward / length_of(normal).clamp(min=_TINY)
+    offset = solids.centre.T - rays.origin[:, None]
+    distance, radius = length_of(offset), length_of(solids.half.T)
+    near = torch.nonzero((distance - radius < reach) & _ahead(corner.reshape(3, -1), offset, distance, radius))[:, 0]
     # By their spheres, all against all; then by their boxes, pair by pair.
-    margin = 2e-3 * distance_of(offset)
+    margin = 2e-3 * distance
     limit = -(radius + margin)[near]
-    meets = torch.stack([normal[:, k] @ offset[near].T >= limit for k in range(4)]).all(dim=0)
+    meets = torch.ones(len(rays.direction[0]), len(near), dtype=torch.bool, device=near.device)
+    for side in normal.unbind(dim=1):
+        meets &= side.T @ offset[:, near] >= limit
     tile, position = torch.nonzero(meets, as_tuple=True)
     solid = near[position]
-    side = normal[tile]  # (N, 4, 3)
-    ahead = (side * offset[solid][:, None, :]).sum(dim=2) + margin[solid][:, None]
-    size = ((side[:, :, None, :] * solids.axes[solid][:, None]).sum(dim=3).abs() * solids.half[solid][:, None]).sum(
-        dim=2
-    )
-    kept = (ahead + size >= 0).all(dim=1)
+    side = picked(normal, tile)  # (3, 4, N)
+    sides = (solids.axes * solids.half[:, :, None]).permute(1, 2, 0)
+    size = rotated(picked(sides, solid)[:, :, None], side).abs().sum(dim=0)
+    kept = (dot(side, picked(offset, solid)[:, None]) + margin[solid] + size >= 0).all(dim=0)
     return tile[kept], solid[kept]
 
 
-def distance_of(offset: Tensor) -> Tensor:
-    """Length of vectors (…, 3)."""
-    return offset.square().sum(dim=-1).sqrt()
+def _ahead(rays: Tensor, offset: Tensor, distance: Tensor, radius: Tensor) -> Tensor:
+    """Whether spheres (P,) reach into the cone around all of the rays (3, N), with a margin."""
+    unit = rays / length_of(rays)
+    middle = unit.sum(dim=1, keepdim=True)
+    middle = middle / length_of(middle).clamp(min=_TINY)
+    widest = torch.arccos(dot(unit, middle).clamp(-1, 1).amin())
+    away = distance.clamp(min=_TINY)
+    angle = torch.arccos((dot(offset, middle) / away).clamp(-1, 1))
+    return (angle <= widest + torch.arcsin((radius / away).clamp(max=1)) + 0.01) | (distance <= radius)
 
 
-def _entry(origin: Tensor, direction: Tensor, solids: Solids, index: Tensor) -> Tensor:
-    """Distance (N, R) at which rays enter solids (N,); inf where they miss or start inside.
+def _below(points: Tensor, wanted: Tensor, solids: Solids, sun: Tensor) -> tuple[Tensor, Tensor]:
+    """Pairs of a wanted point and a solid in whose bounding box's shadow it lies, as flat indices.
 
-    `origin` is in the solid's own coordinates already, (N, 1 or R, 3); `direction` in the world's, (N or 1, R or 1, 3).
+    The boxes are upright in the sun's frame: two axes across its light, the third towards it.
     """
-    local = solids.local_from_world[index]
-    d = _rotated(local, direction)
-    shape = solids.shape[index]
-    enter, leave = _slabs(origin, d)
-    bent = (shape > Shape.BOX) & (shape < Shape.ELLIPSOID)
-    if bool(bent.any()):
-        which = torch.nonzero(bent)[:, 0]
-        bounds = _between_planes(_of(origin, which), _of(d, which), _planes(d.device)[shape[which]])
-        enter, leave = _replaced(enter, leave, which, bounds)
-    quadric = shape >= Shape.ELLIPSOID
-    if bool(quadric.any()):
-        which = torch.nonzero(quadric)[:, 0]
-        round_in_z = (shape[which] == Shape.ELLIPSOID).to(d.dtype)[:, None]
-        low, high = _inside_round(_of(origin, which), _of(d, which), round_in_z)
-        bounds = torch.maximum(low, enter[which]), torch.minimum(high, leave[which])
-        enter, leave = _replaced(enter, leave, which, bounds)
-    return torch.where((enter < leave) & (enter > 1e-4), enter, torch.inf)
+    frame = torch.stack([*_basis(sun), sun])
+    at = rotated(frame[:, :, None, None], points)
+    low = torch.where(wanted, at, torch.inf)
+    high = torch.where(wanted, at, -torch.inf).amax(dim=2)
+    middle = rotated(frame[:, :, None], solids.centre.T)
+    sides = (solids.axes * solids.half[:, :, None]).permute(2, 1, 0)  # (3, 3 sides, P)
+    extent = rotated(frame[:, :, None, None], sides).abs().sum(dim=1) + _MARGIN_M
+    first, last = middle - extent, middle + extent
+    found = []
+    tiles, boxes = _overlapping(low.amin(dim=2), high, first, last)
+    for tile, solid in zip(torch.split(tiles, _PAIRS), torch.split(boxes, _PAIRS), strict=True):
+        here = low.index_select(1, tile)
+        gap = _gap(here, here, picked(first, solid)[..., None], picked(last, solid)[..., None])
+        pair, ray = torch.nonzero(gap <= 0, as_tuple=True)
+        found.append((tile[pair] * here.shape[2] + ray, solid[pair]))
+    rays, those = zip(*found, strict=True)
+    return torch.cat(rays), torch.cat(those)
 
 
-def _of(vectors: Tensor, which: Tensor) -> Tensor:
-    return vectors[which] if len(vectors) > 1 else vectors
+def _overlapping(low: Tensor, high: Tensor, first: Tensor, last: Tensor) -> tuple[Tensor, Tensor]:
+    """Pairs of tiles (3, T) and boxes (3, P) whose `_gap` is none; most boxes are far from all tiles, to begin with."""
+    whole = _gap(low.amin(dim=1, keepdim=True), high.amax(dim=1, keepdim=True), first, last)
+    box, tile = torch.nonzero(whole <= 0)[:, 0], torch.nonzero(low[2] < torch.inf)[:, 0]
+    low, high, first, last = picked(low, tile), picked(high, tile), picked(first, box), picked(last, box)
+    i, j = torch.nonzero(_gap(low[:, :, None], high[:, :, None], first[:, None], last[:, None]) <= 0, as_tuple=True)
+    return tile[i], box[j]
 
 
-def _replaced(enter: Tensor, leave: Tensor, which: Tensor, bounds: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
-    return enter.index_copy(0, which, bounds[0]), leave.index_copy(0, which, bounds[1])
+def _gap(low: Tensor, high: Tensor, first: Tensor, last: Tensor) -> Tensor:
+    """How far (…) points from low to high (3, …) are from the shadows of boxes from first to last (3, …)."""
+    beside = torch.maximum(low[:2] - last[:2], first[:2] - high[:2])
+    return torch.maximum(torch.maximum(beside[0], beside[1]), low[2] - last[2])
 
 
-def _slabs(origin: Tensor, d: Tensor) -> tuple[Tensor, Tensor]:
-    inverse = 1 / torch.where(d.abs() < _TINY, _TINY, d)
+def _by_kind(
+    solids: Solids, ray: Tensor, solid: Tensor, at_once: int
+) -> Iterator[tuple[Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor]], Tensor, Tensor]]:
+    """Pairs of rays (or tiles of them) and solids in parts of one kind, each with how to find what the rays cross."""
+    shape = solids.shape[solid]
+    for span, shapes in _SPANS.items():
+        which = torch.nonzero((shape >= shapes[0]) & (shape <= shapes[-1]))[:, 0]
+        for part in torch.split(which, at_once):
+            if len(part):
+                yield span, ray[part], solid[part]
+
+
+def _in_cube(origin: Tensor, d: Tensor, _shape: Tensor) -> tuple[Tensor, Tensor]:
+    """Where rays (3, …) are within |q| ≤ 1: distances (…) at which they enter and leave.
+
+    A ray parallel to a face meets it at ±inf, as it should (Williams et al. 2005, "An efficient and robust ray-box
+    intersection algorithm"), or if it lies in it at nan, which counts as a miss.
+    """
+    inverse = 1 / d
     one, other = (-1 - origin) * inverse, (1 - origin) * inverse
-    return torch.minimum(one, other).amax(dim=2), torch.maximum(one, other).amin(dim=2)
+    return torch.minimum(one, other).amax(dim=0), torch.maximum(one, other).amin(dim=0)
 
 
-def _between_planes(origin: Tensor, d: Tensor, planes: Tensor) -> tuple[Tensor, Tensor]:
+def _between_planes(origin: Tensor, d: Tensor, shape: Tensor) -> tuple[Tensor, Tensor]:
+    """The same for the shapes that planes bound."""
     enter = leave = None
-    for k in range(planes.shape[1]):
-        n, limit = planes[:, None, k, :3], planes[:, None, k, 3]
-        slope = (n * d).sum(dim=2)
-        slope = torch.where(slope.abs() < _TINY, _TINY, slope)
-        at = (limit - (n * origin).sum(dim=2)) / slope
-        inward = torch.where(slope < 0, at, -torch.inf)
-        outward = torch.where(slope > 0, at, torch.inf)
+    for planes in _planes(d.device):
+        x, y, z, limit = planes[:, shape]
+        fall = -x * d[0] - y * d[1] - z * d[2]
+        at = (dot(torch.stack([x, y, z]), origin) - limit) / fall
+        inwards = torch.copysign(fall.new_tensor(torch.inf), fall)  # or -inf, where the ray passes outwards
+        inward, outward = torch.minimum(at, inwards), torch.maximum(at, inwards)
         enter = inward if enter is None else torch.maximum(enter, inward)
         leave = outward if leave is None else torch.minimum(leave, outward)
     assert enter is not None
@@ -204,29 +219,38 @@ def _between_planes(origin: Tensor, d: Tensor, planes: Tensor) -> tuple[Tensor, 
     return enter, leave
 
 
-def _inside_round(origin: Tensor, d: Tensor, round_in_z: Tensor) -> tuple[Tensor, Tensor]:
-    """Where q_x² + q_y² (+ q_z² for an ellipsoid) ≤ 1."""
-    ox, oy, oz = origin.unbind(dim=2)
-    dx, dy, dz = d.unbind(dim=2)
-    a = (dx * dx + dy * dy + round_in_z * dz * dz).clamp(min=_TINY)
-    b = ox * dx + oy * dy + round_in_z * oz * dz
-    c = ox * ox + oy * oy + round_in_z * oz * oz - 1
-    root = b * b - a * c
-    half = root.clamp(min=0).sqrt()
-    missed = root < 0
-    return torch.where(missed, torch.inf, (-b - half) / a), torch.where(missed, -torch.inf, (-b + half) / a)
+def _in_ball(origin: Tensor, d: Tensor, _shape: Tensor) -> tuple[Tensor, Tensor]:
+    """The same for |q|² ≤ 1."""
+    return _roots(dot(d, d), dot(origin, d), dot(origin, origin) - 1)
 
 
-def _rotated(local: Tensor, vectors: Tensor) -> Tensor:
-    """Matrices (N, 3, 3) times vectors (N or 1, R, 3)."""
-    x, y, z = vectors.unbind(dim=2)
-    return torch.stack(
-        [local[:, k, 0, None] * x + local[:, k, 1, None] * y + local[:, k, 2, None] * z for k in range(3)], 2
-    )
+def _in_cylinder(origin: Tensor, d: Tensor, _shape: Tensor) -> tuple[Tensor, Tensor]:
+    """The same for q_x² + q_y² ≤ 1, |q_z| ≤ 1."""
+    o, e = origin[:2], d[:2]
+    low, high = _roots(dot(e, e), dot(o, e), dot(o, o) - 1)
+    bottom, top = _in_cube(origin[2:], d[2:], _shape)
+    return torch.maximum(low, bottom), torch.minimum(high, top)
+
+
+def _roots(a: Tensor, b: Tensor, c: Tensor) -> tuple[Tensor, Tensor]:
+    """Roots of a·t² + 2·b·t + c; nan where there are none, which counts as a miss."""
+    a = a.clamp(min=_TINY)
+    half = (b * b - a * c).sqrt()
+    return (-b - half) / a, (-b + half) / a
+
+
+_SPANS = {
+    _in_cube: (Shape.BOX, Shape.BOX),
+    _between_planes: (Shape.ROOF, Shape.WEDGE),
+    _in_ball: (Shape.ELLIPSOID, Shape.ELLIPSOID),
+    _in_cylinder: (Shape.CYLINDER, Shape.CYLINDER),
+}
+"""How each kind of solid is met: the first and the last shape of it."""
 
 
 def _planes(device: torch.device) -> Tensor:
-    return torch.from_numpy(PLANES).to(device)
+    """(6, 4, shapes): the planes' normals and limits."""
+    return torch.from_numpy(PLANES).to(device).permute(1, 2, 0).contiguous()
 
 
 def _basis(direction: Tensor) -> tuple[Tensor, Tensor]:

@@ -14,6 +14,7 @@ from stages.cache_teacher.datasets.street.picture import Lens, look, picture, su
 from stages.cache_teacher.datasets.street.solids import Solids, joined
 from stages.cache_teacher.datasets.street.town import AHEAD_M, Town, build_town
 from stages.cache_teacher.datasets.street.traffic import own_car
+from stages.cache_teacher.datasets.street.vectors import dot, rotated
 
 CAMERAS = ("CAMERA_01", "CAMERA_05", "CAMERA_07", "CAMERA_09", "CAMERA_08", "CAMERA_06")
 """DDAD's ring: front, front left, back left, back, back right, front right."""
@@ -129,32 +130,32 @@ def _sweep(
     elevation = torch.linspace(LIDAR_UP_RAD, -LIDAR_DOWN_RAD, config.lidar_beams, dtype=torch.float64)
     azimuth = torch.arange(config.lidar_columns, dtype=torch.float64) * (2 * np.pi / config.lidar_columns)
     e, a = torch.meshgrid(elevation, azimuth, indexing="ij")
-    beam = torch.stack([torch.cos(e) * torch.cos(a), torch.cos(e) * torch.sin(a), torch.sin(e)], dim=2)
-    rotation = torch.from_numpy(world_from_lidar[:3, :3])
-    direction = (rotation * beam[:, :, None, :]).sum(dim=3).float().to(device)
-    origin = torch.from_numpy(world_from_lidar[:3, 3]).float().to(device)
+    beam = torch.stack([torch.cos(e) * torch.cos(a), torch.cos(e) * torch.sin(a), torch.sin(e)])
+    pose = torch.from_numpy(world_from_lidar)
+    direction = rotated(pose[:3, :3, None, None], beam).float().to(device)
+    origin = pose[:3, 3].float().to(device)
     rays = Tiles(origin, tiled(direction))
     seen = look(rays, solids, town, config.lidar_range_m)
     surface, normal, _ = surfaces(rays, seen, solids, town, pixel_rad=0.003)
     shape = (config.lidar_beams, config.lidar_columns)
     distance = untiled(seen.distance, *shape).cpu().numpy().astype(np.float64)
     mine = untiled(seen.solid, *shape).cpu().numpy() >= first_own
-    cosine = (normal * rays.direction).sum(dim=2).abs()
-    strength = untiled(surface.albedo.mean(dim=2) * (0.3 + 0.7 * cosine), *shape).cpu().numpy().astype(np.float64)
+    cosine = dot(normal, rays.direction).abs()
+    strength = untiled(surface.albedo.mean(dim=0) * (0.3 + 0.7 * cosine), *shape).cpu().numpy().astype(np.float64)
     returned = np.where(np.isfinite(distance), strength * np.exp(-2 * distance / town.weather.visibility_m), 0)
     lost = config.lidar_dropout + np.clip(0.5 - 25 * returned, 0, 0.5) + (distance / config.lidar_range_m) ** 4 * 0.5
     kept = np.isfinite(distance) & ~mine & (distance < config.lidar_range_m) & (random.random(shape) > lost)
     measured = distance + random.normal(0, config.lidar_noise_m, shape)
-    points = beam.numpy() * np.where(kept, measured, 0)[:, :, None]
-    return np.concatenate([points[kept], returned[kept][:, None]], axis=1).astype(np.float32)
+    points = beam.numpy()[:, kept] * measured[kept]
+    return np.concatenate([points, returned[kept][None]]).T.astype(np.float32, order="C")
 
 
 def _all_solids(
     town: Town, mounting: Mounting, world_from_rig: np.ndarray, at_s: float, device: str | torch.device
 ) -> tuple[Solids, int]:
     """Everything that stands or moves at a time, and the index from which on it is the own car."""
-    others = joined([town.standing, *(mover.at(at_s, town.ground) for mover in town.movers)])
-    return joined([others, mounting.own_car.placed(world_from_rig)]).to(device), len(others)
+    parts = [town.standing, town.movers.at(at_s, town.ground), mounting.own_car.placed(world_from_rig)]
+    return joined(parts).to(device), len(parts[0]) + len(parts[1])
 
 
 def _pose(town: Town, at_s: float) -> np.ndarray:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from stages.cache_teacher.datasets.street.roads import Road, locate
+from stages.cache_teacher.datasets.street.roads import Road, beside_roads
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class Plot:
         """Points that cover it, (n, 2)."""
         a = np.linspace(-self.half_along, self.half_along, steps)
         b = np.linspace(-self.half_across, self.half_across, steps)
-        along, across = (grid.ravel() for grid in np.meshgrid(a, b))
+        along, across = np.tile(a, steps), np.repeat(b, steps)
         c, s = np.cos(self.heading), np.sin(self.heading)
         return np.stack([self.x + c * along - s * across, self.y + s * along + c * across], axis=1)
 
@@ -45,10 +45,5 @@ class Plot:
 
 def clear_of_roads(roads: Sequence[Road], points: np.ndarray, margin: float) -> bool:
     """Whether all points (n, 2) are further than `margin` metres from every carriageway."""
-    return bool((beside_roads(roads, points) > margin).all())
-
-
-def beside_roads(roads: Sequence[Road], points: np.ndarray) -> np.ndarray:
-    """Metres (n,) from the edge of the nearest carriageway."""
     x, y = torch.from_numpy(np.ascontiguousarray(points.T))
-    return locate(roads, x, y).beside.numpy()
+    return float(beside_roads(roads, x, y).amin()) > margin

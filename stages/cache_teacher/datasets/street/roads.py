@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import torch
 from torch import Tensor
+
+from stages.cache_teacher.datasets.street.vectors import picked
 
 _FAR = 1e4
 
@@ -33,19 +36,6 @@ class Piece:
         x = self.x + (np.sin(heading) - np.sin(self.heading)) / self.curvature
         y = self.y - (np.cos(heading) - np.cos(self.heading)) / self.curvature
         return x, y, heading
-
-    def coordinates(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Way along the road, distance to the left of its centre, and how far before or behind the piece."""
-        dx, dy = x - self.x, y - self.y
-        c, s = float(np.cos(self.heading)), float(np.sin(self.heading))
-        along, left = dx * c + dy * s, dy * c - dx * s
-        if self.curvature != 0:
-            radius = 1 / self.curvature
-            side = float(np.sign(radius))
-            inner = (radius - left) * side
-            along, left = torch.atan2(along, inner) * abs(radius), radius - side * torch.hypot(along, inner)
-        beyond = torch.maximum(-along, along - self.length).clamp(min=0)
-        return along + self.start, left, beyond
 
 
 @dataclass(frozen=True)
@@ -77,23 +67,6 @@ class Road:
         x, y, heading = piece.at(s)
         return x - left * np.sin(heading), y + left * np.cos(heading), heading
 
-    def coordinates(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-        """Way along the road and distance to the left of its centre; far away where the road has ended."""
-        best_along, best_left, best = None, None, None
-        for piece in self.pieces:
-            along, left, beyond = piece.coordinates(x, y)
-            off = left.abs() + 4 * beyond
-            if best is None or best_along is None or best_left is None:
-                best_along, best_left, best = along, torch.where(beyond > 0, left.sign() * off, left), off
-            else:
-                nearer = off < best
-                best_along = torch.where(nearer, along, best_along)
-                best_left = torch.where(nearer, torch.where(beyond > 0, left.sign() * off, left), best_left)
-                best = torch.minimum(best, off)
-        assert best_along is not None
-        assert best_left is not None
-        return best_along, best_left
-
 
 def road(
     x: float, y: float, heading: float, bends: Sequence[tuple[float, float]], start: float, **properties: object
@@ -123,19 +96,73 @@ class OnRoads:
     others: Tensor
     """Metres from the edge of the second nearest one: negative on a crossing."""
 
+    def at(self, which: Tensor) -> OnRoads:
+        """The points with those numbers."""
+        return OnRoads(*(picked(each, which) for each in vars(self).values()))
+
 
 def locate(roads: Sequence[Road], x: Tensor, y: Tensor) -> OnRoads:
-    """Where points lie between the roads."""
-    best = torch.full_like(x, _FAR)
-    second = torch.full_like(x, _FAR)
-    index = torch.zeros_like(x, dtype=torch.int64)
-    along, left = torch.zeros_like(x), torch.zeros_like(x)
+    """Where points (N,) lie between the roads."""
+    pieces = _pieces(tuple(roads)).to(x)
+    along, left, edge = pieces.coordinates(x, y)
+    beside, others = torch.full_like(x, _FAR), torch.full_like(x, _FAR)
+    for each in torch.split(edge, [len(road.pieces) for road in roads]):
+        nearest = each.amin(dim=0)
+        others = torch.minimum(others, torch.maximum(beside, nearest))
+        beside = torch.minimum(beside, nearest)
+    piece = torch.zeros_like(x, dtype=torch.int64)
+    for number in range(1, len(edge)):
+        piece = torch.where(edge[number] == beside, number, piece)
+    along, left = (each.gather(0, piece[None])[0] for each in (along, left))
+    return OnRoads(beside, picked(pieces.road, piece), along, left, others)
+
+
+def beside_roads(roads: Sequence[Road], x: Tensor, y: Tensor) -> Tensor:
+    """Metres (N,) from the edge of the nearest carriageway to points (N,); negative on it."""
+    return _pieces(tuple(roads)).to(x).coordinates(x, y)[2].amin(dim=0).clamp(max=_FAR)
+
+
+@dataclass(frozen=True)
+class _Pieces:
+    """The K pieces of some roads in one table: points are compared with all of them at once."""
+
+    numbers: Tensor
+    """(9, K, 1): x, y, cosine and sine of the heading, length, start, half width, radius, side (1: to the left)."""
+    arcs: Tensor
+    """Indices (A,) of those that are not straight."""
+    road: Tensor
+    """(K,) index of the road of each."""
+
+    def to(self, like: Tensor) -> _Pieces:
+        """On the device of a tensor, and in its precision."""
+        return _Pieces(self.numbers.to(like), self.arcs.to(like.device), self.road.to(like.device))
+
+    def coordinates(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Way along the road, distance to the left of its centre, and from its edge, of points (N,): (K, N) each.
+
+        Where a piece does not reach, the distances grow by four times what is missing.
+        """
+        px, py, cosine, sine, length, start, half_width, radius, side = self.numbers.unbind()
+        dx, dy = x - px, y - py
+        along, left = dx * cosine + dy * sine, dy * cosine - dx * sine
+        if len(self.arcs):
+            r, s = radius[self.arcs], side[self.arcs]
+            ahead, inner = along[self.arcs], (r - left[self.arcs]) * s
+            along[self.arcs] = torch.atan2(ahead, inner) * r.abs()
+            left[self.arcs] = r - s * torch.hypot(ahead, inner)
+        beyond = torch.maximum(-along, along - length).clamp(min=0)
+        left = left + left.sign() * (4 * beyond)
+        return along + start, left, left.abs() - half_width
+
+
+@lru_cache(maxsize=64)
+def _pieces(roads: tuple[Road, ...]) -> _Pieces:
+    rows, of = [], []
     for number, each in enumerate(roads):
-        s, side = each.coordinates(x, y)
-        edge = side.abs() - each.half_width
-        nearer = edge < best
-        second = torch.where(nearer, best, torch.minimum(second, edge))
-        best = torch.where(nearer, edge, best)
-        index = torch.where(nearer, number, index)
-        along, left = torch.where(nearer, s, along), torch.where(nearer, side, left)
-    return OnRoads(best, index, along, left, second)
+        for piece in each.pieces:
+            radius = 1 / piece.curvature if piece.curvature else np.inf
+            start = (piece.x, piece.y, np.cos(piece.heading), np.sin(piece.heading))
+            rows.append((*start, piece.length, piece.start, each.half_width, radius, np.sign(radius)))
+            of.append(number)
+    numbers = torch.tensor(rows, dtype=torch.float64).T[:, :, None]
+    return _Pieces(numbers, torch.nonzero(numbers[7, :, 0].isfinite())[:, 0], torch.tensor(of))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, fields, replace
 from enum import IntEnum
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -89,26 +90,32 @@ class Solids:
     def __getitem__(self, index: Tensor) -> Solids:
         return Solids(**{each.name: getattr(self, each.name)[index] for each in fields(self)})
 
-    @property
+    @cached_property
     def local_from_world(self) -> Tensor:
-        """(P, 3, 3): q = this · (p − centre)."""
-        return self.axes / self.half[:, :, None]
+        """(3, 3, P): q = this · (p − centre)."""
+        return (self.axes / self.half[:, :, None]).permute(1, 2, 0).contiguous()
 
     def moved(self, x: int | float, y: int | float, z: int | float, heading: int | float) -> Solids:
         """Turned about the vertical through the origin, then shifted."""
-        c, s = float(np.cos(heading)), float(np.sin(heading))
-        return self.placed(np.array([[c, -s, 0, x], [s, c, 0, y], [0, 0, 1, z], [0, 0, 0, 1]]))
+        return self.placed(upright_pose(x, y, z, heading))
 
     def placed(self, world_from_here: np.ndarray) -> Solids:
-        """Moved by a rigid transform (4, 4)."""
-        rotation = torch.from_numpy(world_from_here[:3, :3]).to(self.centre)
-        centre = (rotation * self.centre[:, None, :]).sum(dim=2) + torch.from_numpy(world_from_here[:3, 3]).to(rotation)
-        axes = (rotation * self.axes[:, :, None, :]).sum(dim=3)
+        """Moved by a rigid transform (4, 4), or each by its own (P, 4, 4)."""
+        pose = torch.from_numpy(world_from_here).to(self.centre)
+        rotation = pose[..., :3, :3]
+        centre = (rotation * self.centre[:, None, :]).sum(dim=2) + pose[..., :3, 3]
+        axes = (rotation.unsqueeze(-3) * self.axes[:, :, None, :]).sum(dim=3)
         return replace(self, centre=centre, axes=axes)
 
     def to(self, device: torch.device | str) -> Solids:
         """On a device."""
         return Solids(**{each.name: getattr(self, each.name).to(device) for each in fields(self)})
+
+
+def upright_pose(x: int | float, y: int | float, z: int | float, heading: int | float) -> np.ndarray:
+    """The rigid transform (4, 4) that turns about the vertical, then shifts."""
+    c, s = float(np.cos(heading)), float(np.sin(heading))
+    return np.array([[c, -s, 0, x], [s, c, 0, y], [0, 0, 1, z], [0, 0, 0, 1]])
 
 
 def joined(parts: list[Solids]) -> Solids:

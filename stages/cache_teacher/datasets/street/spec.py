@@ -11,7 +11,7 @@ from pydantic import Field, model_validator
 from cache_schema.manifest import Record, record_digest
 from stages.cache_teacher.datasets.street.config import DATASET_TOWNS, StreetConfig
 
-WORLD_VERSION: Final = 1
+WORLD_VERSION: Final = 2
 """Raised whenever the same spec gives other pictures or points."""
 
 

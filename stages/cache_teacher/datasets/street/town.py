@@ -13,7 +13,7 @@ from stages.cache_teacher.datasets.street.plot import Plot
 from stages.cache_teacher.datasets.street.roads import Road, road
 from stages.cache_teacher.datasets.street.solids import Builder, Solids
 from stages.cache_teacher.datasets.street.style import Style, style_of
-from stages.cache_teacher.datasets.street.traffic import Mover
+from stages.cache_teacher.datasets.street.traffic import Movers
 from stages.cache_teacher.datasets.street.weather import Weather, weather_of
 
 BEHIND_M, AHEAD_M = 110.0, 230.0
@@ -28,7 +28,7 @@ class Town:
     style: Style
     weather: Weather
     standing: Solids
-    movers: tuple[Mover, ...]
+    movers: Movers
     lamps: torch.Tensor
     """(L, 3) positions of street lamps."""
     square: Plot | None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,7 +10,7 @@ import numpy as np
 from stages.cache_teacher.datasets.street.ground import KERB_M, Ground
 from stages.cache_teacher.datasets.street.plot import clear_of_roads
 from stages.cache_teacher.datasets.street.roads import Road
-from stages.cache_teacher.datasets.street.solids import Builder, Material, Shape, Solids
+from stages.cache_teacher.datasets.street.solids import Builder, Material, Shape, Solids, joined, upright_pose
 
 PARKING_M = 2.1
 _TYRE = np.array([0.015, 0.015, 0.016])
@@ -35,12 +36,33 @@ class Mover:
     """Along the road; negative: against its direction."""
     raised_m: float
 
-    def at(self, seconds: float, ground: Ground) -> Solids:
-        """Its solids at a time."""
+    def pose(self, seconds: float, ground: Ground) -> np.ndarray:
+        """world_from_mover (4, 4) at a time."""
         way = self.way_m + self.speed_mps * seconds
         x, y, heading = self.road.at(way, self.left_m)
         turn = heading if self.speed_mps >= 0 else heading + np.pi
-        return self.solids.moved(float(x), float(y), ground.height_at(x, y) + self.raised_m, float(turn))
+        return upright_pose(x, y, ground.height_at(x, y) + self.raised_m, turn)
+
+
+@dataclass(frozen=True)
+class Movers:
+    """All that moves in a town, with the solids of everyone in one table."""
+
+    each: tuple[Mover, ...]
+    solids: Solids
+    owner: np.ndarray
+    """(P,) index of the mover that a solid belongs to."""
+
+    @classmethod
+    def of(cls, each: Sequence[Mover]) -> Movers:
+        """Put movers together."""
+        solids = joined([Builder().solids(), *(mover.solids for mover in each)])
+        return cls(tuple(each), solids, np.repeat(np.arange(len(each)), [len(mover.solids) for mover in each]))
+
+    def at(self, seconds: float, ground: Ground) -> Solids:
+        """Their solids at a time."""
+        poses = np.array([mover.pose(seconds, ground) for mover in self.each]).reshape(-1, 4, 4)
+        return self.solids.placed(poses[self.owner])
 
 
 def vehicle(random: np.random.Generator) -> tuple[Solids, float]:
@@ -132,9 +154,7 @@ def park(solids: Builder, random: np.random.Generator, ground: Ground) -> None:
                 _keep(solids, parked.moved(float(x), float(y), ground.height_at(x, y), float(turn + jitter)))
 
 
-def movers(
-    random: np.random.Generator, ground: Ground, own_lane_left_m: float, own_speed_mps: float
-) -> tuple[Mover, ...]:
+def movers(random: np.random.Generator, ground: Ground, own_lane_left_m: float, own_speed_mps: float) -> Movers:
     """Traffic on all roads and people on their pavements. The lane of the car with the cameras moves with it."""
     found: list[Mover] = []
     main = ground.roads[0]
@@ -164,7 +184,7 @@ def movers(
             way = float(random.uniform(max(road.start, -60), min(road.end, 120)))
             speed = float(random.choice([-1, 1]) * random.uniform(0.0, 1.7))
             found.append(Mover(pedestrian(random), road, way, left, speed, KERB_M))
-    return tuple(found)
+    return Movers.of(found)
 
 
 def own_car(random: np.random.Generator) -> Solids:

@@ -33,11 +33,13 @@ MASKS = "masks"
 JPEG_QUALITY = 95
 DEPTH_BITS = 12
 """Bits after the leading one that a depth keeps: the relative error is at most 2⁻¹³ = 0.012 %, and at 384 × 640 a rig's
-depth takes 0.9 MB, not 4.0."""
+depth takes 1.0 MB, not 4.0."""
 
 _SPLIT_NUMBERS = {"train": "0", "val": "1"}
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _ZIP_TIME = (1980, 1, 1, 0, 0, 0)
+_ZIP_LEVEL = 4
+"""Takes a third to a half of the time of zlib's own choice, 6; depth maps are 3 % (96 × 160) to 15 % larger."""
 
 Json = dict[str, Any]
 
@@ -234,7 +236,7 @@ def _write_npz(path: Path, data: np.ndarray) -> None:
     buffer = io.BytesIO()
     np.lib.format.write_array(buffer, np.ascontiguousarray(data), allow_pickle=False)
     with zipfile.ZipFile(path, "w") as archive:
-        archive.writestr(zipfile.ZipInfo("data.npy", _ZIP_TIME), buffer.getvalue(), zipfile.ZIP_DEFLATED)
+        archive.writestr(zipfile.ZipInfo("data.npy", _ZIP_TIME), buffer.getvalue(), zipfile.ZIP_DEFLATED, _ZIP_LEVEL)
 
 
 def _write_json(path: Path, content: Json) -> None:

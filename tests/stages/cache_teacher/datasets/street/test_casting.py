@@ -32,12 +32,12 @@ def some_solids(count: int = 60) -> Solids:
 
 def camera_rays() -> torch.Tensor:
     u, v = torch.meshgrid(torch.linspace(-1, 1, 48), torch.linspace(-0.6, 0.6, 32), indexing="xy")
-    return torch.stack([torch.ones_like(u), -u, -v], dim=2)
+    return torch.stack([torch.ones_like(u), -u, -v])
 
 
 def plain_entry(origin: np.ndarray, direction: np.ndarray, solids: Solids, k: int) -> float:
     """Where a ray enters a solid, sampled finely and then bisected."""
-    local = solids.local_from_world[k].numpy().astype(np.float64)
+    local = solids.local_from_world[:, :, k].numpy().astype(np.float64)
     centre = solids.centre[k].numpy().astype(np.float64)
 
     def outside(t: np.ndarray) -> np.ndarray:
@@ -68,7 +68,7 @@ def test_the_nearest_solid_is_found() -> None:
     found, index = first_hit(Tiles(torch.tensor(origin), tiled(grid)), solids, reach=200.0)
     found, index = untiled(found, 32, 48), untiled(index, 32, 48)
     for row, column in [(r, c) for r in range(0, 32, 5) for c in range(0, 48, 7)]:
-        direction = grid[row, column].numpy().astype(np.float64)
+        direction = grid[:, row, column].numpy().astype(np.float64)
         entries = [plain_entry(np.array(origin), direction, solids, k) for k in range(len(solids))]
         nearest = min(entries)
         if np.isinf(nearest):
@@ -85,11 +85,11 @@ def test_normals_look_outward_and_points_lie_on_the_surface() -> None:
     rays = Tiles(torch.tensor([-35.0, 1.0, 3.0]), tiled(camera_rays()))
     distance, index = first_hit(rays, solids, reach=200.0)
     hit = index != NOTHING
-    points = (rays.origin + rays.direction * distance[:, :, None])[hit]
+    points = (rays.origin[:, None, None] + rays.direction * distance)[:, hit]
     normal, q = normal_at(points, index[hit], solids)
-    torch.testing.assert_close(normal.square().sum(dim=1), torch.ones(len(normal)), atol=1e-4, rtol=0)
-    assert ((normal * rays.direction[hit]).sum(dim=1) < 1e-3).all(), "what is seen faces the eye"
-    assert (q.abs().amax(dim=1) < 1.001).all()
+    torch.testing.assert_close(normal.square().sum(dim=0), torch.ones(normal.shape[1]), atol=1e-4, rtol=0)
+    assert ((normal * rays.direction[:, hit]).sum(dim=0) < 1e-3).all(), "what is seen faces the eye"
+    assert (q.abs().amax(dim=0) < 1.001).all()
 
 
 def test_a_shadow_is_where_a_ray_to_the_sun_meets_something() -> None:
@@ -97,17 +97,17 @@ def test_a_shadow_is_where_a_ray_to_the_sun_meets_something() -> None:
     sun = torch.tensor([0.5, 0.3, 0.81])
     sun = sun / sun.square().sum().sqrt()
     x, y = torch.meshgrid(torch.linspace(-30, 30, 32), torch.linspace(-30, 30, 32), indexing="xy")
-    points = torch.stack([x, y, torch.full_like(x, -7.0)], dim=2)
+    points = torch.stack([x, y, torch.full_like(x, -7.0)])
     tiles = tiled(points)
-    shaded = untiled(in_shadow(tiles, torch.ones(tiles.shape[:2], dtype=torch.bool), solids, sun), 32, 32)
+    shaded = untiled(in_shadow(tiles, torch.ones(tiles.shape[1:], dtype=torch.bool), solids, sun), 32, 32)
     for row, column in [(r, c) for r in range(0, 32, 6) for c in range(0, 32, 6)]:
-        here = points[row, column].numpy().astype(np.float64)
+        here = points[:, row, column].numpy().astype(np.float64)
         met = any(np.isfinite(plain_entry(here, sun.numpy().astype(np.float64), solids, k)) for k in range(len(solids)))
         assert bool(shaded[row, column]) >= met
     assert 0.02 < shaded.float().mean() < 0.98
 
 
 def test_tiles_come_back_as_the_picture() -> None:
-    grid = torch.arange(16 * 24 * 2).reshape(16, 24, 2)
+    grid = torch.arange(2 * 16 * 24).reshape(2, 16, 24)
     assert torch.equal(untiled(tiled(grid), 16, 24), grid)
-    assert tiled(grid)[1, 9, 0] == grid[1, 8 + 1, 0]
+    assert tiled(grid)[0, 1, 9] == grid[0, 1, 8 + 1]
