@@ -10,6 +10,7 @@ from pydantic import Field, model_validator
 from cache_schema import CacheLocation
 from cache_schema.manifest import Record
 
+DepthScale = Literal["depth", "log_depth", "disparity"]
 Precision = Literal["auto", "float32", "bfloat16", "float16"]
 
 DEFAULT_EPOCHS = 20
@@ -42,6 +43,13 @@ class StudentConfig(Record):
     d_min_m: float = Field(default=1.0, gt=0)
     d_max_m: float = Field(default=200.0, gt=0)
     """All bin centres, and so all depths, lie between d_min_m and d_max_m; LiDAR points outside teach nothing."""
+    centres: DepthScale = "log_depth"
+    """Scale on which the gaps between the centres are learned, and evenly wide before."""
+    centres_of: Literal["view", "rig", "shared_shape"] = "view"
+    """Whether each view has centres of its own, a rig's views share them, or all images share their shape and each
+    view has the two ends."""
+    combine: DepthScale = "depth"
+    """Scale on which the centres are averaged by probability: the mean depth, the geometric or the harmonic mean."""
     cross_view: bool = True
     """Whether each view attends to its two neighbours at the coarsest scale."""
     cross_view_heads: int = Field(default=4, ge=1)
@@ -77,8 +85,17 @@ class LossConfig(Record):
     """Weight of KL(p_T‖p_S) within CKD."""
     cross: float = Field(default=1.0, ge=0)
     """Weight of L_gt(Σ p_T·c_S) within CKD."""
+    temperature: float = Field(default=1.0, gt=0)
+    """Both probabilities are flattened to p^(1/temperature) before the KL, which counts temperature² times (Hinton)."""
+    certainty: bool = False
+    """Whether pixels count less in the KL the more the teacher's own spread exceeds that of a certain target."""
     view_relation: float = Field(default=0.5, ge=0)
     """λ_vr, the weight of the view relation."""
+    relation: Literal["cosine", "centred", "softmax"] = "cosine"
+    """What of the view relation is matched: the similarities, the same without their means over rows and columns, or
+    what each token resembles most (KL of softmax over rows and columns)."""
+    facing: bool = False
+    """Whether only those halves of neighbouring views are related that face each other."""
     pseudo_label: float = Field(default=0, ge=0)
     """Weight of the scale- and shift-invariant loss to the teacher's disparity (MiDaS)."""
     rkd: float = Field(default=0, ge=0)
@@ -87,10 +104,19 @@ class LossConfig(Record):
     """Pixels whose target lies at or below this normalised disparity (sky, very far) stay out of the KL and of the
     rivals' losses, else the student smears the sky over edges; none: every pixel counts."""
 
+    anneal: Literal["none", "linear", "cosine"] = "none"
+    """How what the teacher teaches fades over training: not at all, or to 0 along a line or a half cosine."""
+
     @property
     def needs_teacher(self) -> bool:
         """Whether any term reads a teacher's targets."""
         return any(weight > 0 for weight in (self.ckd, self.view_relation, self.pseudo_label, self.rkd))
+
+    def teacher_share(self, progress: float) -> float:
+        """What is left of the teacher's weights after that part, 0 to 1, of training."""
+        if self.anneal == "none":
+            return 1.0
+        return 1 - progress if self.anneal == "linear" else 0.5 + 0.5 * math.cos(math.pi * progress)
 
 
 class OptimizerConfig(Record):

@@ -71,7 +71,7 @@ def train(plan: TrainPlan, student: Student, device: torch.device, progress: Pro
     with Curves(plan.run / TENSORBOARD, state.step, config.log_every) as curves, StopRequest() as stop:
         for batch in stop.until(read_batches(open_loader(plan, state, device))):
             lr = learning_rate(state.step, plan.steps, config.optimizer)
-            loss, terms = batch_loss(student, batch.to(device), config, plan.data)
+            loss, terms = batch_loss(student, batch.to(device), config, plan.data, state.step / plan.steps)
             torch.autograd.backward(scaler.scale(loss))
             gradient = clip_gradient(student, optimizer, scaler, config.optimizer.clip_norm)
             losses = to_numbers({"loss": loss, **terms, "gradient": gradient})

@@ -15,13 +15,18 @@ from stages.train.targets import teacher_targets, usable_points
 
 
 def batch_loss(
-    student: Student, batch: TrainBatch, config: TrainConfig, data: TrainingData
+    student: Student, batch: TrainBatch, config: TrainConfig, data: TrainingData, progress: float = 0.0
 ) -> tuple[Tensor, dict[str, Tensor]]:
-    """The loss of a batch and its terms, both as scalars on the batch's device; `config` is resolved."""
+    """The loss of a batch and its terms, both as scalars on the batch's device; `config` is resolved.
+
+    `progress` is the part of training that is done, 0 to 1.
+    """
     with autocast(config.precision, batch.images.device):
         output = student(batch.images)
     points = usable_points(batch.lidar_depth_m, config.student)
-    return total_loss(output, batch.lidar_depth_m, points, _targets(batch, output, config, data), config.losses)
+    targets = _targets(batch, output, config, data)
+    share = config.losses.teacher_share(progress)
+    return total_loss(output, batch.lidar_depth_m, points, targets, config.losses, share)
 
 
 @torch.no_grad()

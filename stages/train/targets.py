@@ -7,8 +7,8 @@ from jaxtyping import Bool, Float32
 from torch import Tensor
 from torch.nn.functional import adaptive_max_pool2d, interpolate
 
-from cache_schema import TargetSpec
-from cache_schema.soft_targets import bin_positions, decode_moments, expand, expected_position
+from cache_schema import BinSpec, TargetSpec
+from cache_schema.soft_targets import bin_positions, certain_spread, decode_moments, expand, expected_position
 from stages.train.batch import EncodedTargets
 from stages.train.losses import TeacherTargets
 from stages.train.student import StudentConfig
@@ -40,11 +40,21 @@ def teacher_targets(
     return TeacherTargets(
         probability=resampled,
         disparity=expected_position(resampled, spec.bins),
+        certainty=certainty(resampled, spec.bins),
         mask=mask,
         view_relation=targets.view_relation.float(),
         pairs=pairs,
         token_grid=spec.token_grid,
     )
+
+
+def certainty(probability: Float32[Tensor, "B V K h w"], bins: BinSpec) -> Float32[Tensor, "B V h w"]:
+    """The spread of a target without doubt as a share of the target's own, at most 1."""
+    mean = expected_position(probability, bins)
+    positions = torch.from_numpy(bin_positions(bins)).to(probability)[:, None, None]
+    variance = (probability * (positions - mean[..., None, :, :]).square()).sum(dim=2)
+    share: Tensor = certain_spread(mean.clamp(0, 1), bins) / variance.sqrt().clamp(min=1e-6)
+    return share.clamp(max=1)
 
 
 def resample(probability: Float32[Tensor, "B V K h0 w0"], grid: tuple[int, int]) -> Float32[Tensor, "B V K h w"]:

@@ -6,30 +6,44 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from stages.train.config import DepthScale
 from stages.train.losses.masked_mean import masked_mean
 from stages.train.losses.silog import silog
 from stages.train.student.bins import metric_depth
 
 
 def bin_divergence(
-    log_student: Float[Tensor, "B V K h w"], teacher: Float[Tensor, "B V K h w"], mask: Bool[Tensor, "B V h w"]
+    log_student: Float[Tensor, "B V K h w"],
+    teacher: Float[Tensor, "B V K h w"],
+    mask: Bool[Tensor, "B V h w"],
+    weight: Float[Tensor, "B V h w"] | None = None,
+    temperature: int | float = 1.0,
 ) -> Float[Tensor, ""]:
-    """KL(p_T‖p_S) in nats, averaged over the pixels where `mask` holds.
+    """KL(p_T‖p_S) in nats, averaged over the pixels where `mask` holds, by `weight` where that is given.
 
-    `teacher` are probabilities, `log_student` log-probabilities; both are normalised over K.
+    `teacher` are probabilities, `log_student` log-probabilities; both are normalised over K. A temperature τ other than
+    1 compares p^(1/τ), normalised, and multiplies by τ² (Hinton et al., arXiv 1503.02531).
     """
-    divergence = (torch.special.xlogy(teacher, teacher) - teacher * log_student).sum(dim=2)
-    return masked_mean(divergence, mask)
+    if temperature != 1:
+        log_student = (log_student / temperature).log_softmax(dim=2)
+        teacher = teacher.pow(1 / temperature)
+        teacher = teacher / teacher.sum(dim=2, keepdim=True)
+    divergence = temperature**2 * (torch.special.xlogy(teacher, teacher) - teacher * log_student).sum(dim=2)
+    if weight is None:
+        return masked_mean(divergence, mask)
+    return masked_mean(weight * divergence, mask) / masked_mean(weight, mask).clamp(min=1e-6)
 
 
 def cross_depth(
     teacher: Float[Tensor, "B V K h w"],
     centres_m: Float[Tensor, "B V K"],
+    combine: DepthScale,
     truth_m: Float[Tensor, "B V H W"],
     mask: Bool[Tensor, "B V H W"],
 ) -> Float[Tensor, ""]:
     """L_gt of the teacher's probabilities with the student's centres: Σ_k p_T[k] · c_S[k] must be metric depth.
 
-    Only the centres learn from it. `truth_m` in metres, used where `mask` holds.
+    The sum is on the scale `combine`, as the student's own. Only the centres learn from it. `truth_m` in metres, used
+    where `mask` holds.
     """
-    return silog(metric_depth(teacher, centres_m, (truth_m.shape[-2], truth_m.shape[-1])), truth_m, mask)
+    return silog(metric_depth(teacher, centres_m, combine, (truth_m.shape[-2], truth_m.shape[-1])), truth_m, mask)

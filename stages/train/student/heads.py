@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float, Float32
 from torch import Tensor, nn
 
-from stages.train.config import StudentConfig
+from stages.train.config import DepthScale, StudentConfig
 from stages.train.student.bins import BinCentres, BinProbability, expected_depth
 from stages.train.student.layers import zero_linear
 
@@ -20,16 +20,19 @@ class Bins:
 
     log_probability: Float32[Tensor, "B V K h w"]
     centres_m: Float32[Tensor, "B V K"]
+    combine: DepthScale
+    """Scale on which they make depth."""
 
 
 class BinHead(nn.Module):
-    """Depth Σ p[k] · c[k]: probabilities from every pixel, centres from the view's coarsest features."""
+    """Depth as the mean of the centres by p: probabilities of every pixel, centres from the coarsest features."""
 
     def __init__(self, config: StudentConfig) -> None:
         super().__init__()
         D = config.decoder_channels
         self.probability = BinProbability(D, config.bins)
-        self.centres = BinCentres(D, config.bins, config.d_min_m, config.d_max_m)
+        self.centres = BinCentres(D, config)
+        self.combine = config.combine
 
     def forward(
         self, fine: Float[Tensor, "B V D h w"], coarse: Float[Tensor, "B V D _ _"]
@@ -37,8 +40,9 @@ class BinHead(nn.Module):
         """Depth in metres, and the bins it comes from."""
         views = fine.shape[:2]
         log_probability = self.probability(fine.flatten(0, 1)).unflatten(0, views)
-        centres_m = self.centres(coarse.mean(dim=(-2, -1)).flatten(0, 1)).unflatten(0, views)
-        return expected_depth(log_probability.exp(), centres_m), Bins(log_probability, centres_m)
+        centres_m = self.centres(coarse.mean(dim=(-2, -1)))
+        depth_m = expected_depth(log_probability.exp(), centres_m, self.combine)
+        return depth_m, Bins(log_probability, centres_m, self.combine)
 
 
 class RegressionHead(nn.Module):

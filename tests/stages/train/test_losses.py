@@ -24,9 +24,11 @@ from stages.train.losses.rkd import teacher_tokens
 from stages.train.student import StudentOutput
 from stages.train.student.bins import enlarge, expected_depth, metric_depth
 from stages.train.student.heads import Bins
+from stages.view_relation import pool_tokens, view_relation
 
 B, V, H, W = 1, 2, 8, 12
 PAIRS = ((0, 1), (1, 0))
+FADES = ("none", "linear", "cosine")
 
 
 def depths() -> torch.Tensor:
@@ -42,11 +44,11 @@ def student_output(bins: int, dtype: torch.dtype = torch.float32) -> StudentOutp
     gaps = torch.randn(B, V, bins, dtype=dtype, requires_grad=True)
     centres = 100 * gaps.exp().cumsum(dim=-1).flip(-1)
     log_probability = logits.log_softmax(dim=2)
-    coarse_depth_m = expected_depth(log_probability.exp(), centres)
+    coarse_depth_m = expected_depth(log_probability.exp(), centres, "depth")
     return StudentOutput(
         depth_m=enlarge(coarse_depth_m, (H, W)),
         coarse_depth_m=coarse_depth_m,
-        bins=Bins(log_probability, centres),
+        bins=Bins(log_probability, centres, "depth"),
         features=torch.randn(B, V, 5, 2, 3, dtype=dtype, requires_grad=True),
     )
 
@@ -55,6 +57,7 @@ def teacher_targets(bins: int, mask: torch.Tensor) -> TeacherTargets:
     return TeacherTargets(
         probability=probabilities(bins),
         disparity=torch.rand(mask.shape),
+        certainty=torch.rand(mask.shape),
         mask=mask,
         view_relation=torch.rand(B, len(PAIRS), 4, 4),
         pairs=PAIRS,
@@ -121,6 +124,29 @@ def test_divergence_is_zero_where_student_and_teacher_agree_and_positive_elsewhe
     torch.testing.assert_close(bin_divergence(teacher.log(), other, everywhere), expected)
 
 
+def test_a_temperature_compares_flattened_probabilities_and_keeps_the_size_of_the_gradient():
+    teacher, logits = probabilities(4), torch.randn(B, V, 4, H // 4, W // 4)
+    everywhere = torch.ones(B, V, H // 4, W // 4, dtype=torch.bool)
+    flat = (teacher.log() / 3).softmax(dim=2)
+    expected = 9 * bin_divergence((logits / 3).log_softmax(dim=2), flat, everywhere)
+    found = bin_divergence(logits.log_softmax(dim=2), teacher, everywhere, temperature=3)
+    torch.testing.assert_close(found, expected)
+
+
+def test_a_weight_makes_the_divergence_a_weighted_mean():
+    teacher, student = probabilities(4), probabilities(4).log()
+    some = torch.rand(B, V, H // 4, W // 4) > 0.4
+    one = torch.zeros(B, V, H // 4, W // 4)
+    one[0, 1, 1, 2] = 0.3
+    some[0, 1, 1, 2] = True
+    torch.testing.assert_close(
+        bin_divergence(student, teacher, some, one), bin_divergence(student, teacher, one > 0), msg="one pixel counts"
+    )
+    even = torch.full_like(one, 0.2)
+    torch.testing.assert_close(bin_divergence(student, teacher, some, even), bin_divergence(student, teacher, some))
+    assert bin_divergence(student, teacher, some, torch.zeros_like(one)).item() == 0
+
+
 def test_divergence_from_a_certain_teacher_is_finite():
     teacher = torch.zeros(B, V, 4, H // 4, W // 4)
     teacher[:, :, 2] = 1
@@ -132,9 +158,9 @@ def test_divergence_from_a_certain_teacher_is_finite():
 def test_cross_depth_teaches_the_centres_metres():
     teacher = probabilities(16)
     centres = torch.linspace(80, 2, 16).expand(B, V, 16).clone().requires_grad_()
-    truth = metric_depth(teacher, centres.detach(), (H, W))
-    assert cross_depth(teacher, centres, truth, truth > 0).item() == pytest.approx(0, abs=1e-5)
-    cross_depth(teacher, centres, 2 * truth, truth > 0).backward()
+    truth = metric_depth(teacher, centres.detach(), "depth", (H, W))
+    assert cross_depth(teacher, centres, "depth", truth, truth > 0).item() == pytest.approx(0, abs=1e-5)
+    cross_depth(teacher, centres, "depth", 2 * truth, truth > 0).backward()
     assert (centres.grad < 0).all(), "descent makes every centre deeper"
 
 
@@ -145,6 +171,38 @@ def test_relation_distance_is_zero_for_the_teachers_own_features():
     relation = view_relation(pool_tokens(features, (2, 3)), PAIRS)
     assert relation_distance(features, relation, PAIRS, (2, 3)).item() == 0
     assert relation_distance(torch.randn(B, V, 5, 4, 6), relation, PAIRS, (2, 3)).item() > 0
+
+
+KINDS = ("cosine", "centred", "softmax")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("facing", [False, True])
+def test_every_kind_of_relation_is_zero_for_the_same_and_positive_for_another(kind, facing):
+    relation = torch.rand(B, len(PAIRS), 6, 6)
+    features = torch.randn(B, V, 5, 4, 6)
+    own = view_relation(pool_tokens(features, (2, 3)), PAIRS)
+    assert relation_distance(features, own, PAIRS, (2, 3), kind, facing=facing).item() == pytest.approx(0, abs=1e-6)
+    assert relation_distance(features, relation, PAIRS, (2, 3), kind, facing=facing).item() > 1e-3
+
+
+def test_centred_relations_do_not_care_how_alike_all_tokens_are():
+    features = torch.randn(B, V, 5, 4, 6)
+    own = view_relation(pool_tokens(features, (2, 3)), PAIRS)
+    moved = own + 0.3 + torch.rand(B, len(PAIRS), 6, 1) + torch.rand(B, len(PAIRS), 1, 6)
+    assert relation_distance(features, moved, PAIRS, (2, 3), "centred").item() == pytest.approx(0, abs=1e-6)
+    assert relation_distance(features, moved, PAIRS, (2, 3), "cosine").item() > 0.1
+
+
+def test_only_the_halves_that_face_each_other_count():
+    features = torch.randn(B, V, 5, 4, 6)
+    relation = view_relation(pool_tokens(features, (1, 4)), PAIRS)
+    elsewhere = relation.clone()
+    elsewhere[:, :, 2:, :] += 1  # the right half of view i looks away from view j, which is on its left
+    elsewhere[:, :, :, :2] += 1
+    assert relation_distance(features, elsewhere, PAIRS, (1, 4), facing=True).item() == pytest.approx(0, abs=1e-6)
+    elsewhere[:, :, 1, 3] += 1
+    assert relation_distance(features, elsewhere, PAIRS, (1, 4), facing=True).item() == pytest.approx(1 / 4, rel=1e-3)
 
 
 def test_relation_distance_without_neighbours_is_zero():
@@ -283,6 +341,20 @@ def test_the_total_is_the_weighted_sum_of_its_terms():
     torch.testing.assert_close(total, t["lidar"] + method + rivals)
 
 
+def test_the_teachers_terms_fade_and_lidar_stays():
+    output, truth = student_output(4), depths()
+    teacher = teacher_targets(4, torch.ones(B, V, H // 4, W // 4, dtype=torch.bool))
+    weights = LossConfig(pseudo_label=0.3, rkd=0.2)
+    whole, terms = total_loss(output, truth, truth > 0, teacher, weights)
+    half, same = total_loss(output, truth, truth > 0, teacher, weights, 0.5)
+    assert all(torch.equal(terms[name], same[name]) for name in terms)
+    torch.testing.assert_close(half - terms["lidar"], 0.5 * (whole - terms["lidar"]))
+    shares = {kind: [LossConfig(anneal=kind).teacher_share(p) for p in (0.0, 0.25, 0.5, 1.0)] for kind in FADES}
+    assert shares["none"] == [1, 1, 1, 1]
+    assert shares["linear"] == [1, 0.75, 0.5, 0]
+    assert shares["cosine"] == pytest.approx([1, 0.854, 0.5, 0], abs=1e-3)
+
+
 def test_ckd_is_refused_for_a_student_without_bins():
     truth, everywhere = depths(), torch.ones(B, V, H // 4, W // 4, dtype=torch.bool)
     output = dataclasses.replace(student_output(16), bins=None)
@@ -310,7 +382,7 @@ def test_gradients():
     check(lambda x: masked_mean(x, some), depths())
     check(lambda x: silog(x, truth, some), depths())
     check(lambda x: bin_divergence(x.log_softmax(dim=2), teacher, cells), torch.randn(B, V, 4, H // 4, W // 4))
-    check(lambda x: cross_depth(teacher, x, truth, some), torch.rand(B, V, 4) * 20 + 5)
+    check(lambda x: cross_depth(teacher, x, "depth", truth, some), torch.rand(B, V, 4) * 20 + 5)
     check(lambda x: relation_distance(x, relation, PAIRS, (2, 2)), torch.randn(B, V, 3, 4, 4))
     smooth = torch.rand(B, V, 6, 8).double()
     pixels = some_pixels()

@@ -7,9 +7,11 @@ from transformers import ResNetBackbone, ResNetForImageClassification
 from cache_schema.errors import ConfigError, TrainingError
 from stages.train.config import EncoderConfig, StudentConfig
 from stages.train.student import Student, load_student, save_student
-from stages.train.student.bins import BinCentres, metric_depth
+from stages.train.student.bins import BinCentres, expected_depth, metric_depth, on_scale
 from stages.train.student.encoder import Encoder, backbone_config, load_encoder_weights
 from tests.stages.train.small import ENCODER, STUDENT
+
+SCALES = ("depth", "log_depth", "disparity")
 
 
 def images(rigs: int = 2, views: int = 6, size: tuple[int, int] = (64, 96)) -> torch.Tensor:
@@ -54,13 +56,16 @@ def test_students_with_and_without_bins_start_from_the_same_weights():
 
 
 @pytest.mark.parametrize("bins", [2, 64, 255])
-@pytest.mark.parametrize("scale", [1, 1e4])
-def test_centres_descend_within_the_range_whatever_the_weights_say(bins, scale):
-    centres = BinCentres(8, bins, d_min_m=1.0, d_max_m=200.0)
+@pytest.mark.parametrize("size", [1, 1e4])
+@pytest.mark.parametrize("scale", SCALES)
+@pytest.mark.parametrize("of", ["view", "rig", "shared_shape"])
+def test_centres_descend_within_the_range_whatever_the_weights_say(bins, size, scale, of):
+    centres = BinCentres(8, StudentConfig(bins=bins, centres=scale, centres_of=of))
     with torch.no_grad():
         for parameter in centres.parameters():
-            parameter.normal_(0, scale)
-        depths = centres(torch.randn(32, 8))
+            parameter.normal_(0, size)
+        depths = centres(torch.randn(8, 4, 8))
+    assert depths.shape == (8, 4, bins)
     assert depths.isfinite().all()
     assert (depths.diff(dim=-1) < 0).all()
     assert depths.min() > 1.0
@@ -68,18 +73,52 @@ def test_centres_descend_within_the_range_whatever_the_weights_say(bins, scale):
 
 
 def test_float16_still_tells_centres_apart():
-    centres = BinCentres(8, 64, d_min_m=1.0, d_max_m=200.0)
+    centres = BinCentres(8, StudentConfig())
     with torch.no_grad():
         for parameter in centres.parameters():
             parameter.normal_(0, 1e4)
-        assert (centres(torch.randn(32, 8)).half().diff(dim=-1) < 0).all()
+        assert (centres(torch.randn(8, 4, 8)).half().diff(dim=-1) < 0).all()
+
+
+@pytest.mark.parametrize("scale", SCALES)
+@pytest.mark.parametrize(("of", "first"), [("view", 1 / 65), ("shared_shape", 0.06)])
+def test_untrained_centres_are_even_on_their_scale(scale, of, first):
+    with torch.no_grad():
+        depths = BinCentres(8, StudentConfig(centres=scale, centres_of=of))(torch.randn(1, 2, 8))
+    places = on_scale(depths[0, 0], scale)
+    torch.testing.assert_close(places.diff(), places.diff()[:1].expand(63), rtol=1e-3, atol=1e-4)
+    farthest, nearest = on_scale(torch.tensor([200.0, 1.0]), scale)
+    assert ((places[0] - farthest) / (nearest - farthest)).item() == pytest.approx(first, abs=0.005)
+
+
+def test_views_share_what_they_are_told_to_share():
+    torch.manual_seed(0)
+    pooled = torch.randn(2, 3, 8)
+    centres = {of: BinCentres(8, StudentConfig(centres="disparity", centres_of=of)) for of in ("rig", "shared_shape")}
+    with torch.no_grad():
+        for each in centres.values():
+            for parameter in each.parameters():
+                parameter.normal_()
+        rig, shape = (1 / centres[of](pooled) for of in ("rig", "shared_shape"))
+    assert torch.equal(rig, rig[:, :1].expand_as(rig))
+    assert not torch.equal(rig[0], rig[1])
+    low, high = shape[..., :1], shape[..., -1:]
+    assert low.std() > 1e-3
+    even = (shape - low) / (high - low)
+    torch.testing.assert_close(even, even[:1, :1].expand_as(even), rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize(("scale", "expected"), [("depth", 43.75), ("log_depth", 35.36), ("disparity", 30.77)])
+def test_centres_are_averaged_on_the_scale_that_is_asked_for(scale, expected):
+    probability, centres = torch.tensor([0.25, 0.75]).reshape(1, 1, 2, 1, 1), torch.tensor([[[100.0, 25.0]]])
+    assert expected_depth(probability, centres, scale).item() == pytest.approx(expected, rel=1e-3)
 
 
 def test_depth_is_the_expected_centre_and_full_precision_under_autocast():
     probability = torch.tensor([0.25, 0.75]).reshape(1, 1, 2, 1, 1)
     centres = torch.tensor([[[180.02, 2.004]]])
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        depth = metric_depth(probability, centres, (1, 1))
+        depth = metric_depth(probability, centres, "depth", (1, 1))
     torch.testing.assert_close(depth.item(), 0.25 * 180.02 + 0.75 * 2.004)
 
 

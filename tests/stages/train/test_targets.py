@@ -5,10 +5,18 @@ import pytest
 import torch
 
 from cache_schema import BinSpec, Cache
-from cache_schema.soft_targets import Moments, Probabilities, decode_moments, encode, expand
+from cache_schema.soft_targets import (
+    Moments,
+    Probabilities,
+    certain_spread,
+    decode_moments,
+    encode,
+    expand,
+    normal_bins,
+)
 from stages.train.batch import EncodedTargets, collate
 from stages.train.loader import RigDataset
-from stages.train.targets import cells_with, is_sky, resample, teacher_targets, usable_points
+from stages.train.targets import cells_with, certainty, is_sky, resample, teacher_targets, usable_points
 from tests.stages.train.small import STUDENT
 from tests.tiny_cache import NATIVE, PAIRS, teacher_record
 
@@ -94,3 +102,11 @@ def test_resampling_by_half_averages_cells():
 def test_only_points_the_student_can_express_are_used():
     depth = torch.tensor([0.0, 0.5, 5.0, 199.0, 250.0]).reshape(1, 1, 1, 5)
     assert usable_points(depth, STUDENT).flatten().tolist() == [False, False, True, True, False]
+
+
+def test_certainty_is_full_without_doubt_and_falls_with_the_spread(cache: Path):
+    for bins in (BinSpec(count=16), BinSpec(count=16, spacing="power")):
+        mean = np.full((1, 1, 2, 3), 0.5, np.float32)
+        widths = certain_spread(mean, bins) * np.array([[1, 2, 4], [1, 2, 4]], np.float32)
+        found = certainty(torch.from_numpy(normal_bins(mean, widths, bins)), bins)
+        torch.testing.assert_close(found[0, 0, 0], torch.tensor([1.0, 0.5, 0.25]), rtol=0.12, atol=0)
