@@ -17,6 +17,7 @@ from pathlib import Path
 from types import TracebackType
 
 import numpy as np
+import torch
 from jaxtyping import Float, UInt8
 
 from cache_schema.durable import TEMPORARY_SUFFIX, replace_file
@@ -95,7 +96,7 @@ class TownPool:
             leftover.unlink()
         context = multiprocessing.get_context("spawn")  # a fork would copy the trainer's threads in mid-step
         self._processes = (
-            ProcessPoolExecutor(self._workers, mp_context=context, initializer=obey_parent) if self._workers else None
+            ProcessPoolExecutor(self._workers, mp_context=context, initializer=_start_worker) if self._workers else None
         )
         return self
 
@@ -144,6 +145,11 @@ def unpacked(
     """One picture, and its depth as float32."""
     half = np.ascontiguousarray(picture[..., 3:]).view("<f2").squeeze(-1)
     return np.ascontiguousarray(picture[..., :3]), half.astype(np.float32)
+
+
+def _start_worker() -> None:
+    obey_parent()
+    torch.set_num_threads(1)  # the trainer needs the other cores
 
 
 def _render_to(file: Path, render: Render, town: int, size: tuple[int, int, int]) -> None:
