@@ -11,6 +11,7 @@ DATASET ?= ddad
 ROOT ?=
 TEACHER ?=
 EGO_MASKS ?=
+UNLABELLED ?=
 SMOKE ?=
 SIZE ?= $(if $(SMOKE),smoke)
 SEEDS ?=
@@ -49,7 +50,8 @@ format: $(READY)  ## let ruff order and format the code
 reproduce: $(READY)  ## compare all variants, in the embedded world or with ROOT= TEACHER=: [SMOKE=1] [SEEDS=] [OUT=]
 	@$(BIN)/fsmde reproduce --out '$(OUT)' \
 	  $(if $(ROOT),--dataset '$(DATASET)' --root '$(ROOT)') $(if $(TEACHER),--teacher '$(TEACHER)') \
-	  $(if $(EGO_MASKS),--ego-masks '$(EGO_MASKS)') $(if $(SIZE),--size '$(SIZE)') $(if $(SEEDS),--seeds '$(SEEDS)') \
+	  $(if $(UNLABELLED),--unlabelled '$(UNLABELLED)') $(if $(EGO_MASKS),--ego-masks '$(EGO_MASKS)') \
+	  $(if $(SIZE),--size '$(SIZE)') $(if $(SEEDS),--seeds '$(SEEDS)') \
 	  $(if $(STEPS),--steps '$(STEPS)') $(if $(CONFIG),--config '$(CONFIG)') \
 	  $(if $(REFERENCE),--reference '$(REFERENCE)') $(if $(STRICT),--strict)
 

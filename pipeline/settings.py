@@ -5,20 +5,47 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
 
 from cache_schema.errors import ConfigError
 from pipeline import config
 from stages.cache_teacher.config import CacheTeacherConfig
-from stages.cache_teacher.datasets.street.spec import StreetSpec
+from stages.cache_teacher.datasets.street.spec import SplitSpec, StreetSpec
 from stages.train.config import TrainConfig
 
 DEFAULTS = Path(__file__).with_name("reproduce.yaml")
 _OF_THE_MACHINE: Any = {
     "cache": {"root", "cache", "ego_masks", "device", "workers", "readers", "scheduler"},
     "train": {"device": True, "checkpoint_every": True, "log_every": True, "loader": {"workers"}},
+    "unlabelled": {"root", "ego_masks"},
     "pictured": True,
 }
+
+
+class UnlabelledRigs(BaseModel):
+    """Rigs without LiDAR that the teacher labels too, in a cache of their own."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    root: Path | None = None
+    """Folder of the raw data; the embedded world's is generated."""
+    towns: tuple[int, ...] = ()
+    """Of the embedded world."""
+    rigs: int = Field(default=4, ge=1)
+    """Consecutive rigs of each town."""
+    split: str = "train"
+    ego_masks: Path | None = None
+    batch_rigs: int = Field(default=2, ge=1)
+    """Such rigs in one step. Variants without a teacher get as many more rigs with LiDAR, so that all see as many
+    images in a step."""
+
+    @model_validator(mode="after")
+    def _from_somewhere(self) -> UnlabelledRigs:
+        if (self.root is None) == (not self.towns):
+            raise ValueError(
+                "rigs without LiDAR come from a folder (root) or from towns of the embedded world; give one"
+            )
+        return self
 
 
 class ReproduceConfig(BaseModel):
@@ -29,6 +56,8 @@ class ReproduceConfig(BaseModel):
     street: StreetSpec | None = None
     """The embedded world, generated into `cache.root`; none: the dataset is there already."""
     cache: CacheTeacherConfig
+    unlabelled: UnlabelledRigs | None = None
+    """Further rigs that only the teacher teaches from."""
     train: TrainConfig = TrainConfig()
     """What all variants share. Each keeps those of `train.losses` that it is about, and sets the others to 0."""
     split: str = "val"
@@ -37,6 +66,34 @@ class ReproduceConfig(BaseModel):
     """Runs of every variant, with seeds from `train.seed` on."""
     pictured: tuple[int, ...] = (0,)
     """Rigs of `split` that the report shows."""
+
+    @property
+    def unlabelled_cache(self) -> CacheTeacherConfig | None:
+        """How the rigs without LiDAR are cached: as the others, beside them."""
+        further = self.unlabelled
+        if further is None:
+            return None
+        root = further.root or self.cache.root.with_name(f"{self.cache.root.name}-unlabelled")
+        embedded_masks = None if self.cache.ego_masks is None else root / self.cache.ego_masks.name
+        return self.cache.model_copy(
+            update={
+                "root": root,
+                "cache": f"{self.cache.cache}-unlabelled",
+                "splits": (further.split,),
+                "ego_masks": embedded_masks if further.towns else further.ego_masks,
+                "lidar": False,
+                "dense_depth": False,
+            }
+        )
+
+    @property
+    def unlabelled_street(self) -> StreetSpec | None:
+        """The towns of the embedded world that the rigs without LiDAR are in."""
+        further = self.unlabelled
+        if further is None or self.street is None or not further.towns:
+            return None
+        towns = SplitSpec(towns=further.towns, rigs=further.rigs, lidar=False)
+        return StreetSpec(size=self.street.size, train=towns, val=None, world=self.street.world)
 
     def of_the_figures(self) -> dict[str, JsonValue]:
         """Settings that the figures depend on: all but places, devices and how the work is shared out."""

@@ -26,6 +26,9 @@ def command(
     ] = None,
     dataset: Annotated[str | None, typer.Option(help="Format of the raw data.  [default: ddad]")] = None,
     ego_masks: Annotated[Path | None, typer.Option(help="Folder of ego-vehicle masks in VFDepth's layout.")] = None,
+    unlabelled: Annotated[
+        Path | None, typer.Option(help="Folder of more raw data, whose LiDAR is not read: only the teacher labels it.")
+    ] = None,
     size: Annotated[
         str | None, typer.Option(help="Of the embedded world: smoke, small or large.  [default: small]")
     ] = None,
@@ -56,12 +59,13 @@ def command(
         if embedded:
             size = size or "small"
             reference = reference or references.EMBEDDED.get(size)
-        _refuse_contradictions(root, teacher, dataset, size, strict=strict, reference=reference)
+        _refuse_contradictions(root, teacher, dataset, size, unlabelled, strict=strict, reference=reference)
         options: dict[str, Any] = {
             "cache.dataset": dataset or None,
             "cache.root": out / "street" if embedded else root,
             "cache.ego_masks": ego_masks or (out / "street" / "masks" if embedded else None),
             "cache.teacher.id": teacher or None,
+            "unlabelled.root": unlabelled or None,
             "cache.cache": out / "zarr",
             "cache.device": device,
             "train.steps": steps,
@@ -117,6 +121,7 @@ def _refuse_contradictions(
     teacher: str | None,
     dataset: str | None,
     size: str | None,
+    unlabelled: Path | None,
     *,
     strict: bool,
     reference: Path | None,
@@ -130,6 +135,8 @@ def _refuse_contradictions(
         )
     if root and size:
         raise ConfigError("--size is of the embedded world, --root names other data; give one of them")
+    if unlabelled and not root:
+        raise ConfigError("--unlabelled names data beside that of --root; the embedded world brings its own")
     if dataset and not root:
         raise ConfigError(f"--dataset {dataset} needs its folder: --root DIR; without both, the embedded world is used")
     if strict and reference is None:

@@ -25,7 +25,7 @@ from pipeline.reproduce.table import (
     percent_text,
     provenance,
 )
-from pipeline.reproduce.variants import METHOD, VARIANTS
+from pipeline.reproduce.variants import METHOD, compared
 from stages.evaluate.metrics import METRICS
 from stages.train.run_folder import TENSORBOARD
 
@@ -41,7 +41,7 @@ def write_report(file: Path, comparison: Comparison, result: ComparisonResult, c
         variant: [
             smoothed(read_curve(comparison.run(variant, seed) / TENSORBOARD, LIDAR_LOSS)) for seed in comparison.seeds
         ]
-        for variant in VARIANTS
+        for variant in compared(comparison.config)
     }
     write_atomic(file, page(result, bars(result), curves(drawn, result.baseline), panels(comparison), checks))
 

@@ -17,7 +17,7 @@ from torch.nn.functional import interpolate
 from cache_schema import Cache, CachedRig, CachedTargets, TargetSpec
 from cache_schema.soft_targets import expand, expected_position
 from pipeline.reproduce.plan import Comparison
-from pipeline.reproduce.variants import VARIANTS
+from pipeline.reproduce.variants import compared
 from stages.cache_teacher.sheet import columns
 from stages.device import choose_device
 from stages.evaluate.alignment import depth_from_disparity, fit_disparity
@@ -68,7 +68,7 @@ def panels(comparison: Comparison) -> list[Panel]:
     cache = Cache(config.cache.cache)
     frames = cache.split(config.split)
     chosen = [rig for rig in config.pictured if rig < len(frames)]
-    predictors = {name: _student(comparison, name) for name in VARIANTS}
+    predictors = {name: _student(comparison, name) for name in compared(comparison.config)}
     return [_panel(comparison, cache, rig, predictors) for rig in chosen]
 
 

@@ -12,11 +12,13 @@ from cache_schema.durable import write_atomic
 from cache_schema.errors import ConfigError
 from pipeline.reproduce.latency import measure_latency
 from pipeline.reproduce.parts import Part
-from pipeline.reproduce.variants import METHOD, VARIANTS, training_of
+from pipeline.reproduce.variants import METHOD, compared, training_of
 from pipeline.settings import ReproduceConfig
 from stages.cache_teacher import execute as cache_execute
 from stages.cache_teacher import plan as cache_plan
+from stages.cache_teacher.config import CacheTeacherConfig
 from stages.cache_teacher.datasets.street import generate
+from stages.cache_teacher.datasets.street.spec import StreetSpec
 from stages.evaluate import execute as evaluate_execute
 from stages.evaluate import plan as evaluate_plan
 from stages.evaluate.config import DEFAULT_SPLIT, EvaluateConfig
@@ -24,6 +26,9 @@ from stages.progress import Progress
 from stages.train import execute as train_execute
 from stages.train import plan as train_plan
 from stages.train.config import TrainConfig
+
+UNLABELLED = " without LiDAR"
+"""Said of the world and the cache of further rigs."""
 
 
 @dataclass(frozen=True)
@@ -65,9 +70,17 @@ class Comparison:
 
     def parts(self) -> list[Part]:
         """All parts, in order; seed by seed, so that a first comparison is there early."""
-        parts = [] if self.config.street is None else [_street(self)]
-        parts += [_cache(self), _teachers(self)]
-        parts += [_run(self, variant, seed) for seed in self.seeds for variant in VARIANTS]
+        config, parts = self.config, []
+        for name, street, cache in (
+            ("", config.street, config.cache),
+            (UNLABELLED, config.unlabelled_street, config.unlabelled_cache),
+        ):
+            if street is not None and cache is not None:
+                parts.append(_street(street, cache.root, f"street{name}"))
+            if cache is not None:
+                parts.append(_cache(self, street, cache, f"cache{name}"))
+        parts.append(_teachers(self))
+        parts += [_run(self, variant, seed) for seed in self.seeds for variant in compared(config)]
         return [*parts, _latency(self)]
 
 
@@ -86,23 +99,19 @@ def plan(config: ReproduceConfig, out: Path, *, code_version: str) -> Comparison
     return Comparison(config, out, code_version)
 
 
-def _street(comparison: Comparison) -> Part:
-    root, spec = comparison.config.cache.root, comparison.config.street
-    assert spec is not None
-
+def _street(spec: StreetSpec, root: Path, name: str) -> Part:
     def run(progress: Progress) -> None:
         generate.execute(generate.plan(spec, root), progress)
 
-    return Part("street", "street", "rigs", _digest(spec), root / "ddad.json", run)
+    return Part(name, "street", "rigs", _digest(spec), root / "ddad.json", run)
 
 
-def _cache(comparison: Comparison) -> Part:
-    config = comparison.config.cache
-
+def _cache(comparison: Comparison, street: StreetSpec | None, config: CacheTeacherConfig, name: str) -> Part:
     def run(progress: Progress) -> None:
         cache_execute.execute(cache_plan.plan(config), progress, code_version=comparison.code_version)
 
-    return Part("cache", "cache", "rigs", _data_digest(comparison), Path(config.cache) / "zarr.json", run)
+    digest = _digest(comparison.code_version, *_what_is_cached(street, config))
+    return Part(name, "cache", "rigs", digest, Path(config.cache) / "zarr.json", run)
 
 
 def _teachers(comparison: Comparison) -> Part:
@@ -117,7 +126,7 @@ def _teachers(comparison: Comparison) -> Part:
 
 def _run(comparison: Comparison, variant: str, seed: int) -> Part:
     config, folder, version = comparison.config, comparison.run(variant, seed), comparison.code_version
-    training = training_of(config.train, VARIANTS[variant], seed)
+    training = training_of(config, variant, seed)
 
     def run(progress: Progress) -> None:
         trained = train_plan.plan(training, config.cache.cache, folder)
@@ -148,10 +157,17 @@ def _evaluation(comparison: Comparison, *, run: Path | None, teachers: tuple[str
 
 
 def _data_digest(comparison: Comparison) -> str:
-    """Of all that decides what is in the cache, and of the code."""
+    """Of all that decides what is in the caches, and of the code."""
     config = comparison.config
-    where = config.cache.model_copy(update={"device": "auto", "workers": None, "scheduler": None, "readers": None})
-    return _digest(comparison.code_version, "" if config.street is None else config.street, where)
+    further = (
+        [] if config.unlabelled_cache is None else _what_is_cached(config.unlabelled_street, config.unlabelled_cache)
+    )
+    return _digest(comparison.code_version, *_what_is_cached(config.street, config.cache), *further)
+
+
+def _what_is_cached(street: StreetSpec | None, config: CacheTeacherConfig) -> list[BaseModel | str]:
+    where = config.model_copy(update={"device": "auto", "workers": None, "scheduler": None, "readers": None})
+    return ["" if street is None else street, where]
 
 
 def _what_matters(training: TrainConfig) -> TrainConfig:

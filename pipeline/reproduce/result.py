@@ -16,7 +16,7 @@ from pipeline.reproduce.figures import Figure, Figures, change, figures_of, gain
 from pipeline.reproduce.latency import Latency
 from pipeline.reproduce.parts import seconds
 from pipeline.reproduce.plan import Comparison
-from pipeline.reproduce.variants import BASELINE, VARIANTS
+from pipeline.reproduce.variants import BASELINE, compared
 from stages.device import choose_device
 from stages.evaluate.protocol import Protocol
 from stages.evaluate.result import Evaluation
@@ -87,17 +87,18 @@ class ComparisonResult(Record):
 
 def collect(comparison: Comparison) -> ComparisonResult:
     """Read what the parts of a finished comparison left."""
-    scored = {variant: [_read(comparison.metrics(variant, seed)) for seed in comparison.seeds] for variant in VARIANTS}
+    variants = compared(comparison.config)
+    scored = {variant: [_read(comparison.metrics(variant, seed)) for seed in comparison.seeds] for variant in variants}
     runs = {variant: [figures_of(each, "student") for each in found] for variant, found in scored.items()}
     rows = [
         Row(
             name=variant,
             kind="variant",
-            says=VARIANTS[variant].says,
+            says=variants[variant].says,
             figures=over_seeds(runs[variant]),
             change={} if variant == BASELINE else _changes(runs[variant], runs[BASELINE]),
         )
-        for variant in VARIANTS
+        for variant in variants
     ]
     teachers = _read(comparison.teachers)
     return ComparisonResult(

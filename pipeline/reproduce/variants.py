@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from stages.train.config import TrainConfig
+from pipeline.settings import ReproduceConfig
+from stages.train.config import TrainConfig, UnlabelledConfig
 
 TERMS = ("ckd", "view_relation", "pseudo_label", "rkd")
 """Weights in `losses` of what a teacher teaches."""
@@ -25,6 +26,8 @@ class Variant:
     says: str
     terms: tuple[str, ...] = ()
     head: Literal["bins", "regression"] = "bins"
+    unlabelled: bool = True
+    """Whether it learns from rigs without LiDAR where there are any; without a teacher there is nothing to learn."""
 
 
 VARIANTS: Mapping[str, Variant] = {
@@ -39,15 +42,38 @@ VARIANTS: Mapping[str, Variant] = {
 """By name, in the order of the table."""
 
 
-def training_of(base: TrainConfig, variant: Variant, seed: int) -> TrainConfig:
-    """Settings of the run with `seed`: every variant has the same student, but for its head, and the same rigs."""
+SAME_RIGS = "ckd_vrkd_same"
+"""The method without the rigs without LiDAR, where there are any: what do they add?"""
+
+_WITHOUT = {
+    SAME_RIGS: Variant("the method, on no other rigs than the baseline", ("ckd", "view_relation"), unlabelled=False)
+}
+
+
+def compared(config: ReproduceConfig) -> Mapping[str, Variant]:
+    """The variants that a comparison with these settings consists of."""
+    return VARIANTS if config.unlabelled is None else {**VARIANTS, **_WITHOUT}
+
+
+def training_of(config: ReproduceConfig, name: str, seed: int) -> TrainConfig:
+    """Settings of the run with `seed`: every variant has the same student, but for its head, and as many rigs a step.
+
+    Rigs without LiDAR take the place of others: a variant that does not learn from them has more with LiDAR.
+    """
+    base, variant, further = config.train, compared(config)[name], config.unlabelled
     off = {term: 0.0 for term in TERMS if term not in variant.terms}
-    return TrainConfig.model_validate(
-        base.model_copy(
-            update={
-                "losses": base.losses.model_copy(update=off),
-                "student": base.student.model_copy(update={"head": variant.head}),
-                "seed": seed,
-            }
-        ).model_dump()
-    )
+    changes = {
+        "losses": base.losses.model_copy(update=off),
+        "student": base.student.model_copy(update={"head": variant.head}),
+        "seed": seed,
+    }
+    where = config.unlabelled_cache
+    if further is not None and where is not None:
+        if variant.terms and variant.unlabelled:
+            changes["unlabelled"] = UnlabelledConfig(
+                cache=where.cache, split=further.split, batch_rigs=further.batch_rigs
+            )
+        else:
+            rigs = base.loader.batch_rigs + further.batch_rigs
+            changes["loader"] = base.loader.model_copy(update={"batch_rigs": rigs})
+    return TrainConfig.model_validate(base.model_copy(update=changes).model_dump())

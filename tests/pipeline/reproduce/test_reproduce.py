@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from cache_schema import Cache
 from pipeline import config
 from pipeline.reproduce.reference import EMBEDDED, other_settings, read_reference
 from pipeline.reproduce.result import ComparisonResult
-from pipeline.reproduce.variants import VARIANTS
+from pipeline.reproduce.variants import SAME_RIGS, VARIANTS
 from pipeline.settings import ReproduceConfig, reproduce_defaults
 from tests.pipeline.conftest import Cli, one_line
 
@@ -99,6 +100,18 @@ def test_a_second_run_does_nothing_but_write_the_results(cli: Cli, world: Path, 
     assert "part " not in again.output
     assert weights.stat().st_mtime_ns == before
     assert (out / "table.md").read_text() == table
+
+
+def test_further_rigs_without_lidar_are_cached_and_compared(
+    cli: Cli, world: Path, teacher: Path, tmp_path: Path
+) -> None:
+    made = cli(*arguments(world, teacher, tmp_path, "--unlabelled", world, "--seeds", "1"))
+    assert made.exit_code == 0, made.output
+    assert "part 2 of 12: cache without LiDAR" in made.output
+    assert not Cache(tmp_path / "zarr-unlabelled").split("train").record.lidar
+    result = ComparisonResult.model_validate_json((tmp_path / "result.json").read_text())
+    assert [row.name for row in result.rows] == [*VARIANTS, SAME_RIGS, "teacher tiny"]
+    assert "| ckd_vrkd_same |" in (tmp_path / "table.md").read_text()
 
 
 def test_more_seeds_are_added_to_those_that_are_there(cli: Cli, world: Path, teacher: Path, out: Path) -> None:

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from pipeline.reproduce.variants import BASELINE, METHOD, TERMS, VARIANTS, training_of
+from pipeline.reproduce.variants import BASELINE, METHOD, SAME_RIGS, TERMS, VARIANTS, compared, training_of
+from pipeline.settings import ReproduceConfig
 from stages.train.config import LoaderConfig, LossConfig, TrainConfig
 from stages.train.execute import first_state, first_student, open_loader
 from stages.train.loader import read_batches
@@ -16,6 +17,11 @@ from tests.stages.train.small import small_config
 from tests.tiny_cache import write_tiny_cache
 
 BASE = small_config(losses=LossConfig(ckd=0.2, view_relation=0.4, pseudo_label=0.3, rkd=0.6))
+
+
+def settings(train: TrainConfig = BASE, **more: object) -> ReproduceConfig:
+    cache = {"dataset": "ddad", "root": "raw", "cache": "zarr", "teacher": {"id": "tiny"}}
+    return ReproduceConfig.model_validate({"cache": cache, "train": train.model_dump(), **more})
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +34,7 @@ def changed(config: TrainConfig) -> dict[str, float]:
 
 
 def test_each_variant_keeps_its_own_terms_with_the_weights_of_the_settings() -> None:
-    trained = {name: changed(training_of(BASE, variant, 0)) for name, variant in VARIANTS.items()}
+    trained = {name: changed(training_of(settings(), name, 0)) for name in VARIANTS}
     assert trained == {
         "regression": {},
         "lidar": {},
@@ -41,14 +47,14 @@ def test_each_variant_keeps_its_own_terms_with_the_weights_of_the_settings() -> 
 
 
 def test_only_the_baseline_without_bins_has_another_head() -> None:
-    heads = {name: training_of(BASE, variant, 0).student.head for name, variant in VARIANTS.items()}
+    heads = {name: training_of(settings(), name, 0).student.head for name in VARIANTS}
     assert [name for name, head in heads.items() if head != "bins"] == ["regression"]
 
 
 def test_every_variant_sees_the_same_rigs_in_the_same_order(cache: Path, tmp_path: Path) -> None:
     seen = []
-    for name, variant in VARIANTS.items():
-        made = plan(training_of(BASE, variant, 3), cache, tmp_path / name)
+    for name in VARIANTS:
+        made = plan(training_of(settings(), name, 3), cache, tmp_path / name)
         batches = read_batches(open_loader(made, first_state(made.config), torch.device("cpu")))
         seen.append([batch.rigs for batch in batches])
     assert len(seen[0]) == 4
@@ -57,8 +63,7 @@ def test_every_variant_sees_the_same_rigs_in_the_same_order(cache: Path, tmp_pat
 
 def test_every_variant_starts_from_the_same_weights(cache: Path, tmp_path: Path) -> None:
     students = [
-        first_student(plan(training_of(BASE, variant, 3), cache, tmp_path / name)).state_dict()
-        for name, variant in VARIANTS.items()
+        first_student(plan(training_of(settings(), name, 3), cache, tmp_path / name)).state_dict() for name in VARIANTS
     ]
     shared = [name for name in students[0] if not name.startswith("head.")]
     assert all(torch.equal(student[name], students[0][name]) for student in students for name in shared)
@@ -66,5 +71,33 @@ def test_every_variant_starts_from_the_same_weights(cache: Path, tmp_path: Path)
 
 def test_a_seed_is_the_seed_of_the_run() -> None:
     config = BASE.model_copy(update={"loader": LoaderConfig(batch_rigs=3)})
-    assert training_of(config, VARIANTS[METHOD], 7).seed == 7
-    assert training_of(config, VARIANTS[BASELINE], 7).loader.batch_rigs == 3
+    assert training_of(settings(config), METHOD, 7).seed == 7
+    assert training_of(settings(config), BASELINE, 7).loader.batch_rigs == 3
+
+
+def test_rigs_without_lidar_go_to_those_that_have_a_teacher_and_all_see_as_many() -> None:
+    config = settings(unlabelled={"root": "more", "batch_rigs": 3})
+    assert [*compared(config)] == [*VARIANTS, SAME_RIGS]
+    assert compared(settings()) == VARIANTS
+    trained = {name: training_of(config, name, 0) for name in compared(config)}
+    alone = {name for name, each in trained.items() if each.unlabelled is None}
+    assert alone == {"regression", "lidar", SAME_RIGS}
+    for name, each in trained.items():
+        assert each.loader.batch_rigs == (5 if name in alone else 2)
+        assert each.unlabelled is None or (each.unlabelled.cache, each.unlabelled.batch_rigs) == ("zarr-unlabelled", 3)
+    assert trained[SAME_RIGS].losses == trained[METHOD].losses
+
+
+def test_rigs_without_lidar_are_cached_like_the_others() -> None:
+    further = settings(unlabelled={"root": "more", "split": "val"}).unlabelled_cache
+    assert further is not None
+    assert (str(further.root), further.cache, further.splits) == ("more", "zarr-unlabelled", ("val",))
+    assert not further.lidar
+    assert further.teacher == settings().cache.teacher
+
+
+def test_rigs_without_lidar_come_from_one_place() -> None:
+    with pytest.raises(ValueError, match="give one"):
+        settings(unlabelled={"root": "more", "towns": [1]})
+    with pytest.raises(ValueError, match="give one"):
+        settings(unlabelled={"rigs": 3})

@@ -32,7 +32,8 @@ class StreetSpec(Record):
     size: Literal["small", "large"] = "small"
     """Preset: `small` (96 × 160 pixels) for laptops and tests, `large` (384 × 640) for training that counts."""
     train: SplitSpec
-    val: SplitSpec
+    val: SplitSpec | None
+    """None: no validation split, as where nothing is scored."""
     world: StreetConfig
     """Cameras, LiDAR and drive."""
 
@@ -58,7 +59,7 @@ class StreetSpec(Record):
     @property
     def splits(self) -> dict[str, SplitSpec]:
         """The splits by name."""
-        return {"train": self.train, "val": self.val}
+        return {"train": self.train} if self.val is None else {"train": self.train, "val": self.val}
 
     @property
     def version(self) -> str:
