@@ -19,6 +19,7 @@ STEPS ?=
 CONFIG ?=
 REFERENCE ?=
 STRICT ?=
+MINUTES ?=
 OUT ?= runs/reproduce$(if $(SIZE),-$(SIZE))
 
 .DEFAULT_GOAL := help
@@ -54,6 +55,9 @@ reproduce: $(READY)  ## compare all variants, in the embedded world or with ROOT
 	  $(if $(SIZE),--size '$(SIZE)') $(if $(SEEDS),--seeds '$(SEEDS)') \
 	  $(if $(STEPS),--steps '$(STEPS)') $(if $(CONFIG),--config '$(CONFIG)') \
 	  $(if $(REFERENCE),--reference '$(REFERENCE)') $(if $(STRICT),--strict)
+
+street-teacher: $(READY)  ## train the embedded world's teacher anew, in runs/street-teacher: [MINUTES=60]
+	$(BIN)/python -m stages.cache_teacher.teachers.street train $(if $(MINUTES),--minutes '$(MINUTES)')
 
 RIVALS := .rivals/.ready
 

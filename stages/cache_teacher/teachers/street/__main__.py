@@ -22,6 +22,7 @@ from stages.cache_teacher.teachers.street.settings import Budget, TrainingSettin
 from stages.cache_teacher.teachers.street.train import supply_of, train
 from stages.cache_teacher.teachers.street.training_state import Training
 from stages.device import choose_device
+from stages.wording import counted
 
 DEFAULTS = TrainingSettings()
 DEFAULT_MINUTES = 60.0
@@ -107,7 +108,7 @@ def _score(folder: Path, towns: int, device: str) -> None:
 
 def _facts(settings: TrainingSettings, training: Training, device: torch.device) -> TrainingFacts:
     threads = torch.get_num_threads()
-    name = torch.cuda.get_device_name(device) if device.type == "cuda" else f"{device.type}, {threads} thread(s)"
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else f"{device.type}, {counted(threads, 'thread')}"
     return TrainingFacts(
         settings=settings,
         steps=training.step,

@@ -66,7 +66,9 @@ towns made by formulas. It makes the default run complete without a download, an
 for real frames, take a foundation model.
 
 ```bash
-fsmde cache-teacher --dataset street --teacher street --cache ./zarr
+fsmde street ./street
+fsmde cache-teacher --dataset ddad --root ./street --ego-masks ./street/masks --height {settings.height} \\
+  --width {settings.width} --teacher street --cache ./zarr
 ```
 
 ## Scores
@@ -92,5 +94,5 @@ where the project's evaluation has LiDAR points.
 | seed | {settings.seed} |
 
 No image of the real world was used. The loss is in `loss.py`, the augmentation in `augment.py`, all settings in
-`{FACTS}`. `make street-teacher` trains it again and writes this page.
+`{FACTS}`. `make street-teacher MINUTES={facts.minutes:.0f}` trains it again and writes this page.
 """

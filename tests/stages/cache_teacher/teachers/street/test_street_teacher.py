@@ -83,13 +83,17 @@ def test_without_weights_the_command_that_makes_them_is_named(tmp_path, monkeypa
 
 def test_the_weights_of_the_package_are_small_and_load():
     weights = street.FOLDER / "model.safetensors"
-    if not weights.exists():
-        pytest.skip("not trained yet: make street-teacher")
-
     teacher = load_teacher("street", flip=False)
 
     assert weights.stat().st_size <= LARGEST_BYTES
     assert teacher([frame(0)]).predictions[0].disparity.std() > 0
+
+
+def test_the_teacher_of_the_package_knows_towns_that_it_was_not_trained_on():
+    found = evaluate(street.FOLDER, towns=3, rigs=1, height=96, width=160)
+    assert found.mirrored_too.abs_rel < 0.15
+    assert found.mirrored_too.abs_rel < found.picture_free.abs_rel / 1.5
+    assert found.mirrored_too.delta_1 > 0.8
 
 
 def test_a_right_prediction_scores_perfectly_whatever_its_scale_and_shift():
