@@ -107,8 +107,8 @@ def _score(folder: Path, towns: int, device: str) -> None:
 
 
 def _facts(settings: TrainingSettings, training: Training, device: torch.device) -> TrainingFacts:
-    threads = torch.get_num_threads()
-    name = torch.cuda.get_device_name(device) if device.type == "cuda" else f"{device.type}, {counted(threads, 'thread')}"
+    cpu = f"{device.type}, {counted(torch.get_num_threads(), 'thread')}"
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else cpu
     return TrainingFacts(
         settings=settings,
         steps=training.step,
