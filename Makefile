@@ -16,6 +16,7 @@ SMOKE ?=
 SIZE ?= $(if $(SMOKE),smoke)
 SEEDS ?=
 STEPS ?=
+JOBS ?=
 CONFIG ?=
 REFERENCE ?=
 STRICT ?=
@@ -53,7 +54,7 @@ reproduce: $(READY)  ## compare all variants, in the embedded world or with ROOT
 	  $(if $(ROOT),--dataset '$(DATASET)' --root '$(ROOT)') $(if $(TEACHER),--teacher '$(TEACHER)') \
 	  $(if $(UNLABELLED),--unlabelled '$(UNLABELLED)') $(if $(EGO_MASKS),--ego-masks '$(EGO_MASKS)') \
 	  $(if $(SIZE),--size '$(SIZE)') $(if $(SEEDS),--seeds '$(SEEDS)') \
-	  $(if $(STEPS),--steps '$(STEPS)') $(if $(CONFIG),--config '$(CONFIG)') \
+	  $(if $(JOBS),--jobs '$(JOBS)') $(if $(STEPS),--steps '$(STEPS)') $(if $(CONFIG),--config '$(CONFIG)') \
 	  $(if $(REFERENCE),--reference '$(REFERENCE)') $(if $(STRICT),--strict)
 
 street-teacher: $(READY)  ## train the embedded world's teacher anew, in runs/street-teacher: [MINUTES=60]

@@ -35,6 +35,7 @@ def command(
     out: Annotated[Path, typer.Option(help="Folder of the cache, the runs and the results.")] = Path("runs/reproduce"),
     split: Annotated[str | None, typer.Option(help="Split to score on.  [default: val]")] = None,
     seeds: Annotated[int | None, typer.Option(help="Runs of every variant.  [default: 2]")] = None,
+    jobs: Annotated[int | None, typer.Option(help="Runs at a time.  [default: 1; embedded world: 2]")] = None,
     steps: Annotated[int | None, typer.Option(help="Optimizer steps of every run.")] = None,
     device: Device = None,
     reference: Annotated[
@@ -72,6 +73,7 @@ def command(
             "train.device": device,
             "split": split,
             "seeds": seeds,
+            "jobs": jobs,
         }
         base = reproduce_defaults(size)
         settings = config.build(ReproduceConfig, config_file, assignments or [], options, base)

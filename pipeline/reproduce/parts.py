@@ -4,60 +4,75 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from functools import partial
 from pathlib import Path
+from typing import Final
 
 from pydantic import ValidationError
 
 from cache_schema.durable import write_atomic
 from cache_schema.manifest import Record
+from pipeline.reproduce.crew import work_off
+from pipeline.reproduce.part import Part, do_part, finished, read_record
 from stages.progress import Progress
 
 Watch = Callable[[str], AbstractContextManager[Progress]]
 """Opens a watcher of work that is counted in this unit."""
 
+TOGETHER: Final = "run"
+"""The kind of part that others of its kind may run beside."""
 
-@dataclass(frozen=True)
-class Part:
-    """One part: `run` does it, or what is left of it; `digest` is of all that decides its result.
-
-    Parts of one `kind` take about as long as each other. It is finished when it once ran to its end with the same
-    digest and `output` is there.
-    """
-
-    name: str
-    kind: str
-    unit: str
-    digest: str
-    output: Path
-    run: Callable[[Progress], None]
+_WALL = "wall.json"
 
 
-class PartRecord(Record):
-    """What is kept of a part: how long it took, over all sessions."""
-
-    name: str
-    digest: str
+class _Wall(Record):
     seconds: float
-    finished: bool
 
 
-def carry_out(parts: Sequence[Part], folder: Path, watch: Watch, say: Callable[[str], None]) -> None:
-    """Do what is not finished, in order. Whatever is raised on the way, the records in `folder` hold what was done."""
-    for number, part in enumerate(parts, 1):
-        if finished(part, folder):
-            continue
-        say(f"part {number} of {len(parts)}: {part.name}; {_in_words(seconds_left(parts, folder))}")
-        with watch(part.unit) as progress:
-            _carry_out(part, folder, _Titled(progress, f"{number}/{len(parts)} {part.name}"))
+def carry_out(parts: Sequence[Part], folder: Path, watch: Watch, say: Callable[[str], None], *, jobs: int = 1) -> None:
+    """Do what is not finished, in order, `jobs` runs at a time.
+
+    Whatever is raised on the way, the records in `folder` hold what was done.
+    """
+    waiting = [(number, part) for number, part in enumerate(parts, 1) if not finished(part, folder)]
+    if not waiting:
+        return
+    with _timed(folder):
+        while waiting:
+            number, part = waiting.pop(0)
+            left = _in_words(seconds_left(parts, folder, jobs))
+            together = [part]
+            while jobs > 1 and part.kind == TOGETHER and waiting and waiting[0][1].kind == TOGETHER:
+                together.append(waiting.pop(0)[1])
+            if len(together) > 1:
+                say(f"parts {number} to {number + len(together) - 1} of {len(parts)}, {jobs} at a time; {left}")
+                with watch("runs") as progress:
+                    work_off(together, partial(do_part, folder), jobs, progress)
+            else:
+                say(f"part {number} of {len(parts)}: {part.name}; {left}")
+                with watch(part.unit) as progress:
+                    do_part(folder, part, _Titled(progress, f"{number}/{len(parts)} {part.name}"))
 
 
-def finished(part: Part, folder: Path) -> bool:
-    """Whether nothing is left to do."""
-    record = read_record(part, folder)
-    return record is not None and record.finished and part.output.exists()
+def wall_time(folder: Path) -> float:
+    """Seconds that all sessions took together."""
+    try:
+        return _Wall.model_validate_json((folder / _WALL).read_bytes()).seconds
+    except (OSError, ValidationError):
+        return 0.0
+
+
+@contextmanager
+def _timed(folder: Path) -> Iterator[None]:
+    before, start = wall_time(folder), time.monotonic()
+    try:
+        yield
+    finally:
+        folder.mkdir(parents=True, exist_ok=True)
+        spent = _Wall(seconds=round(before + time.monotonic() - start, 1))
+        write_atomic(folder / _WALL, spent.model_dump_json() + "\n")
 
 
 def seconds(parts: Sequence[Part], folder: Path) -> dict[str, float]:
@@ -66,8 +81,8 @@ def seconds(parts: Sequence[Part], folder: Path) -> dict[str, float]:
     return {record.name: record.seconds for record in records if record is not None}
 
 
-def seconds_left(parts: Sequence[Part], folder: Path) -> float | None:
-    """Time that the unfinished parts will take, from finished ones of the same kind.
+def seconds_left(parts: Sequence[Part], folder: Path, jobs: int = 1) -> float | None:
+    """Time that the unfinished parts will take, from finished ones of the same kind; `jobs` runs at a time.
 
     None while there are several of a kind and none of them is finished; a part that is the only one of its kind does
     not count.
@@ -82,33 +97,8 @@ def seconds_left(parts: Sequence[Part], folder: Path) -> float | None:
             left.append(part.kind)
     if any(left.count(kind) > 1 and kind not in known for kind in left):
         return None
-    return float(sum(statistics.fmean(known[kind]) for kind in left if kind in known))
-
-
-def read_record(part: Part, folder: Path) -> PartRecord | None:
-    """What is known of a part with the same settings."""
-    try:
-        record = PartRecord.model_validate_json(_file(part, folder).read_bytes())
-    except (OSError, ValidationError):
-        return None
-    return record if record.digest == part.digest else None
-
-
-def _carry_out(part: Part, folder: Path, progress: Progress) -> None:
-    known = read_record(part, folder)
-    before, start, done = 0.0 if known is None else known.seconds, time.monotonic(), False
-    try:
-        part.run(progress)
-        done = True
-    finally:
-        spent = before + time.monotonic() - start
-        record = PartRecord(name=part.name, digest=part.digest, seconds=round(spent, 1), finished=done)
-        folder.mkdir(parents=True, exist_ok=True)
-        write_atomic(_file(part, folder), record.model_dump_json(indent=1) + "\n")
-
-
-def _file(part: Part, folder: Path) -> Path:
-    return folder / f"{part.name.replace(', ', '-').replace(' ', '-')}.json"
+    times = ((kind, statistics.fmean(known[kind])) for kind in left if kind in known)
+    return float(sum(time / jobs if kind == TOGETHER else time for kind, time in times))
 
 
 def _in_words(left: float | None) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from pydantic import BaseModel
@@ -11,7 +12,7 @@ from pydantic import BaseModel
 from cache_schema.durable import write_atomic
 from cache_schema.errors import ConfigError
 from pipeline.reproduce.latency import measure_latency
-from pipeline.reproduce.parts import Part
+from pipeline.reproduce.part import Part
 from pipeline.reproduce.variants import METHOD, compared, training_of
 from pipeline.settings import ReproduceConfig
 from stages.cache_teacher import execute as cache_execute
@@ -125,17 +126,18 @@ def _teachers(comparison: Comparison) -> Part:
 
 
 def _run(comparison: Comparison, variant: str, seed: int) -> Part:
+    config = comparison.config
+    digest = _digest(_data_digest(comparison), config.split, _what_matters(training_of(config, variant, seed)))
+    work = partial(_train_and_score, comparison, variant, seed)  # which, unlike a closure, travels to other processes
+    return Part(f"{variant}, seed {seed}", "run", "units", digest, comparison.metrics(variant, seed), work)
+
+
+def _train_and_score(comparison: Comparison, variant: str, seed: int, progress: Progress) -> None:
     config, folder, version = comparison.config, comparison.run(variant, seed), comparison.code_version
-    training = training_of(config, variant, seed)
-
-    def run(progress: Progress) -> None:
-        trained = train_plan.plan(training, config.cache.cache, folder)
-        train_execute.execute(trained, progress, code_version=version)
-        scored = evaluate_plan.plan(_evaluation(comparison, run=folder, teachers=()))
-        evaluate_execute.execute(scored, progress, code_version=version)
-
-    digest = _digest(_data_digest(comparison), config.split, _what_matters(training))
-    return Part(f"{variant}, seed {seed}", "run", "units", digest, comparison.metrics(variant, seed), run)
+    trained = train_plan.plan(training_of(config, variant, seed), config.cache.cache, folder)
+    train_execute.execute(trained, progress, code_version=version)
+    scored = evaluate_plan.plan(_evaluation(comparison, run=folder, teachers=()))
+    evaluate_execute.execute(scored, progress, code_version=version)
 
 
 def _latency(comparison: Comparison) -> Part:

@@ -14,7 +14,7 @@ from cache_schema import Cache
 from cache_schema.manifest import Record
 from pipeline.reproduce.figures import Figure, Figures, change, figures_of, gain, over_seeds
 from pipeline.reproduce.latency import Latency
-from pipeline.reproduce.parts import seconds
+from pipeline.reproduce.parts import seconds, wall_time
 from pipeline.reproduce.plan import Comparison
 from pipeline.reproduce.variants import BASELINE, compared
 from stages.device import choose_device
@@ -74,7 +74,9 @@ class ComparisonResult(Record):
     rows: tuple[Row, ...]
     latency: Latency
     seconds: dict[str, float]
-    """Wall time of each part."""
+    """Wall time of each part, some of which ran at the same time."""
+    wall_s: float
+    """Wall time of all."""
 
     def row(self, name: str) -> Row | None:
         """The row of that name."""
@@ -112,6 +114,7 @@ def collect(comparison: Comparison) -> ComparisonResult:
         rows=(*rows, *_teacher_rows(teachers)),
         latency=Latency.model_validate_json(comparison.latency.read_bytes()),
         seconds=seconds(comparison.parts(), comparison.records),
+        wall_s=wall_time(comparison.records),
     )
 
 

@@ -40,7 +40,7 @@ def reproduce(
     """Run all stages. Raises what the stages raise; what is finished by then is kept."""
     expected = None if reference is None else read_reference(reference)
     comparison = plan(config, out, code_version=code_version)
-    carry_out(comparison.parts(), comparison.records, watch, say)
+    carry_out(comparison.parts(), comparison.records, watch, say, jobs=config.jobs)
     result = collect(comparison)
     checks = None
     if expected is not None:

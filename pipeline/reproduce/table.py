@@ -144,7 +144,7 @@ def _speed(result: ComparisonResult) -> list[str]:
 
 def _wall_time(result: ComparisonResult) -> list[str]:
     rows = [f"| {name} | {minutes(seconds)} |" for name, seconds in result.seconds.items()]
-    total = minutes(sum(result.seconds.values()))
+    total = minutes(result.wall_s)
     return ["## Wall time", "", "| part | minutes:seconds |", "|---|---|", *rows, f"| all | {total} |", ""]
 
 

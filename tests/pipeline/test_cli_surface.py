@@ -28,7 +28,7 @@ SURFACE = {
     },
     "reproduce": {
         "--root", "--teacher", "--dataset", "--ego-masks", "--size", "--out", "--split", "--seeds", "--steps",
-        "--device", "--unlabelled", "--reference", "--write-reference", "--strict", "--config", "--set",
+        "--device", "--unlabelled", "--jobs", "--reference", "--write-reference", "--strict", "--config", "--set",
     },
 }  # fmt: skip
 

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.reproduce.parts import Part, carry_out, finished, seconds, seconds_left
+from pipeline.reproduce.part import Part, finished
+from pipeline.reproduce.parts import carry_out, seconds, seconds_left
 from stages.progress import Progress, Silent
 
 

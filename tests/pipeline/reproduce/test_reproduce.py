@@ -105,9 +105,10 @@ def test_a_second_run_does_nothing_but_write_the_results(cli: Cli, world: Path, 
 def test_further_rigs_without_lidar_are_cached_and_compared(
     cli: Cli, world: Path, teacher: Path, tmp_path: Path
 ) -> None:
-    made = cli(*arguments(world, teacher, tmp_path, "--unlabelled", world, "--seeds", "1"))
+    made = cli(*arguments(world, teacher, tmp_path, "--unlabelled", world, "--seeds", "1", "--jobs", "2"))
     assert made.exit_code == 0, made.output
     assert "part 2 of 12: cache without LiDAR" in made.output
+    assert "parts 4 to 11 of 12, 2 at a time" in made.output
     assert not Cache(tmp_path / "zarr-unlabelled").split("train").record.lidar
     result = ComparisonResult.model_validate_json((tmp_path / "result.json").read_text())
     assert [row.name for row in result.rows] == [*VARIANTS, SAME_RIGS, "teacher tiny"]

@@ -1,0 +1,146 @@
+"""Parts in processes of their own, several at a time."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from cache_schema.errors import FsmdeError, TrainingError
+from pipeline.reproduce.crew import work_off
+from pipeline.reproduce.part import Part, do_part, finished
+from pipeline.reproduce.parts import carry_out, wall_time
+from stages.progress import Progress, Silent
+from tests.pipeline.reproduce.test_parts import Told, watching
+
+Work = Callable[..., None]
+
+
+def touch(file: Path, progress: Progress) -> None:
+    progress.begin("work", 2)
+    progress.advance(loss=0.5)
+    progress.note("half done")
+    progress.advance()
+    file.with_suffix(".process").write_text(str(os.getpid()))
+    file.touch()
+
+
+def meet(file: Path, other: Path, progress: Progress) -> None:
+    """Wait for the other one: alone it would wait for ever."""
+    file.touch()
+    deadline = time.monotonic() + 60
+    while not other.exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def fail(file: Path, progress: Progress) -> None:
+    raise TrainingError("loss is not finite")
+
+
+def break_down(file: Path, progress: Progress) -> None:
+    raise ZeroDivisionError("something nobody thought of")
+
+
+def die(file: Path, progress: Progress) -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def linger(file: Path, progress: Progress) -> None:
+    """Work that saves where it stands when it is asked to stop."""
+
+    def save(number: int, frame: object) -> None:
+        file.with_suffix(".saved").touch()
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGTERM, save)
+    progress.begin("work", 1000)
+    for _ in range(1000):
+        progress.advance()
+        time.sleep(0.05)
+
+
+def part(folder: Path, name: str, work: Work, *more: object) -> Part:
+    file = folder / name
+    return Part(name=name, kind="run", unit="steps", digest="1", output=file, run=partial(work, file, *more))
+
+
+class Shown(Silent):
+    """Remembers what would be shown; may be interrupted by the first step of a part."""
+
+    def __init__(self, interrupt: bool = False) -> None:
+        self.done = 0
+        self.lines: set[str] = set()
+        self.notes: list[str] = []
+        self.interrupt = interrupt
+
+    def advance(self, amount: int = 1, **values: float) -> None:
+        self.done += amount
+
+    def note(self, line: str) -> None:
+        self.notes.append(line)
+
+    def working(self, worker: str, doing: str) -> None:
+        self.lines.add(doing)
+        if self.interrupt and doing.endswith(" 1/1000"):
+            raise KeyboardInterrupt
+
+
+def test_parts_run_at_the_same_time_in_processes_of_their_own(tmp_path: Path) -> None:
+    shown = Shown()
+    parts = [
+        part(tmp_path, "a", meet, tmp_path / "b"),
+        part(tmp_path, "b", meet, tmp_path / "a"),
+        part(tmp_path, "c", touch),
+    ]
+    work_off(parts, partial(do_part, tmp_path / "parts"), 2, shown)
+    assert shown.done == 3
+    assert all(finished(each, tmp_path / "parts") for each in parts)
+    assert (tmp_path / "c.process").read_text() != str(os.getpid())
+    assert {"c: work 0/2", "c: work 1/2", "c: work 2/2"} <= shown.lines
+    assert shown.notes == ["c: half done"]
+
+
+@pytest.mark.parametrize(
+    ("work", "error", "says"),
+    [
+        (fail, TrainingError, "loss is not finite"),
+        (break_down, RuntimeError, "something nobody thought of"),
+        (die, FsmdeError, "the process for b died.*--jobs 1"),
+    ],
+)
+def test_a_failure_is_told_and_what_was_finished_is_kept(
+    tmp_path: Path, work: Work, error: type[Exception], says: str
+) -> None:
+    parts = [part(tmp_path, "a", touch), part(tmp_path, "b", work), part(tmp_path, "c", touch)]
+    with pytest.raises(error, match=says):
+        work_off(parts, partial(do_part, tmp_path / "parts"), 1, Shown())
+    assert [finished(each, tmp_path / "parts") for each in parts] == [True, False, False]
+
+
+def test_an_interruption_lets_the_parts_save_where_they_stand(tmp_path: Path) -> None:
+    started = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        work_off([part(tmp_path, "a", linger)], partial(do_part, tmp_path / "parts"), 1, Shown(interrupt=True))
+    assert (tmp_path / "a.saved").exists()
+    assert time.monotonic() - started < 40
+    assert not finished(part(tmp_path, "a", linger), tmp_path / "parts")
+
+
+def test_only_runs_go_together_and_the_wall_time_counts_once(tmp_path: Path) -> None:
+    runs = [part(tmp_path, name, meet, tmp_path / other) for name, other in (("a", "b"), ("b", "a"))]
+    first, last = (Part(n, "other", "rigs", "1", tmp_path / n, partial(touch, tmp_path / n)) for n in ("x", "z"))
+    said: list[str] = []
+    carry_out([first, *runs, last], tmp_path / "parts", watching(Told()), said.append, jobs=2)  # type: ignore[arg-type]
+    assert [line.split(";")[0] for line in said] == [
+        "part 1 of 4: x",
+        "parts 2 to 3 of 4, 2 at a time",
+        "part 4 of 4: z",
+    ]
+    assert (tmp_path / "x.process").read_text() == str(os.getpid())
+    assert 0 < wall_time(tmp_path / "parts") < 60
