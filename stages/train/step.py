@@ -43,4 +43,5 @@ def _targets(
         pairs=data.dataset.adjacent_pairs,
         grid=(height, width),
         sky_u=config.losses.sky_u,
+        certain=config.losses.certainty,
     )

@@ -27,10 +27,12 @@ def teacher_targets(
     pairs: tuple[tuple[int, int], ...],
     grid: tuple[int, int],
     sky_u: float | None,
+    certain: bool = False,
 ) -> TeacherTargets:
     """The teacher's probabilities and relations on `grid` = (h, w).
 
     The losses leave out cells with any of the own car (`world` False) and, unless `sky_u` is none, with any sky.
+    `certain` asks for the certainty too.
     """
     probability = expand(targets.encoded, spec)
     mask = ~cells_with(~world, grid)
@@ -40,7 +42,7 @@ def teacher_targets(
     return TeacherTargets(
         probability=resampled,
         disparity=expected_position(resampled, spec.bins),
-        certainty=certainty(resampled, spec.bins),
+        certainty=certainty(resampled, spec.bins) if certain else None,
         mask=mask,
         view_relation=targets.view_relation.float(),
         pairs=pairs,

@@ -26,14 +26,14 @@ from stages.train.student import StudentOutput
 class TeacherTargets:
     """What the teacher says about B rigs, on the student's own prediction grid.
 
-    `probability` is over K bins, `disparity` its expected position u in [0, 1] and `certainty` the width of a target
-    without doubt as a share of its own, at most 1; all count where `mask` holds.
+    `probability` is over K bins, `disparity` its expected position u in [0, 1] and `certainty`, where it is asked for,
+    the width of a target without doubt as a share of its own, at most 1; all count where `mask` holds.
     `view_relation` holds R_ij for each of the P `pairs`, between tokens pooled on `token_grid` (rows, columns).
     """
 
     probability: Float[Tensor, "B V K h w"]
     disparity: Float[Tensor, "B V h w"]
-    certainty: Float[Tensor, "B V h w"]
+    certainty: Float[Tensor, "B V h w"] | None
     mask: Bool[Tensor, "B V h w"]
     view_relation: Float[Tensor, "B P T T"]
     pairs: tuple[tuple[int, int], ...]
@@ -70,7 +70,7 @@ def total_loss(
                 output.bins.log_probability,
                 teacher.probability,
                 teacher.mask,
-                teacher.certainty if weights.certainty else None,
+                teacher.certainty,
                 weights.temperature,
             )
             add("kl", kl, weights.ckd * weights.kl)

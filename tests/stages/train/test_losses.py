@@ -57,7 +57,7 @@ def teacher_targets(bins: int, mask: torch.Tensor) -> TeacherTargets:
     return TeacherTargets(
         probability=probabilities(bins),
         disparity=torch.rand(mask.shape),
-        certainty=torch.rand(mask.shape),
+        certainty=None,
         mask=mask,
         view_relation=torch.rand(B, len(PAIRS), 4, 4),
         pairs=PAIRS,
