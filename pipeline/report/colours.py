@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pipeline.reproduce.variants import BASELINE
+from pipeline.reproduce.variants import BASELINE, SAME_RIGS
 
 INK = "#0a0b0c"
 """Stands for the text colour of the page in charts, which are drawn once for both."""
@@ -11,7 +11,7 @@ QUIET = "#8a9099"
 
 RIVAL, BASE, METHOD = "#7d8fa9", "#c08a3e", "#2f9e8f"
 
-_METHODS = ("ckd", "vrkd", "ckd_vrkd")
+_METHODS = ("ckd", "vrkd", "ckd_vrkd", SAME_RIGS)
 
 
 def colour(variant: str) -> str:

@@ -22,7 +22,7 @@ section { background: var(--card); border: 1px solid var(--line); border-radius:
 .scroll { overflow-x: auto; }
 table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; font-size: 13.5px; }
 table.small { width: auto; margin-top: 10px; }
-th, td { padding: 6px 10px; text-align: right; white-space: nowrap; }
+th, td { padding: 6px 7px; text-align: right; white-space: nowrap; }
 thead th { color: var(--quiet); font-weight: 500; white-space: normal; vertical-align: bottom; }
 tbody th { text-align: left; font-weight: 500; }
 tbody tr { border-top: 1px solid var(--line); }

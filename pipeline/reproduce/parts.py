@@ -53,7 +53,7 @@ def carry_out(parts: Sequence[Part], folder: Path, watch: Watch, say: Callable[[
             else:
                 say(f"part {number} of {len(parts)}: {part.name}; {left}")
                 with watch(part.unit) as progress:
-                    do_part(folder, part, _Titled(progress, f"{number}/{len(parts)} {part.name}"))
+                    do_part(folder, part, _Titled(progress, f"{number}/{len(parts)}"))
 
 
 def wall_time(folder: Path) -> float:
@@ -110,14 +110,14 @@ def _in_words(left: float | None) -> str:
 
 
 class _Titled:
-    """Puts the part before the name of every task."""
+    """Puts the number of the part before the name of every task."""
 
     def __init__(self, inner: Progress, title: str) -> None:
         self._inner = inner
         self._title = title
 
     def begin(self, task: str, total: int, done: int = 0) -> None:
-        self._inner.begin(f"{self._title}: {task}", total, done)
+        self._inner.begin(f"{self._title} {task}", total, done)
 
     def advance(self, amount: int = 1, **values: float) -> None:
         self._inner.advance(amount, **values)

@@ -58,7 +58,7 @@ def test_what_is_finished_is_skipped(tmp_path: Path, told: Told) -> None:
     parts = [part(tmp_path, name, done) for name in ("a", "b")]
     said = run(parts, tmp_path, told)
     assert said[0].startswith("part 1 of 2: a")
-    assert told.tasks == ["1/2 a: work", "2/2 b: work"]
+    assert told.tasks == ["1/2 work", "2/2 work"]
     assert run(parts, tmp_path, told) == []
     assert done == ["a", "b"]
 
