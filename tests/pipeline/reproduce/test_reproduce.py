@@ -12,7 +12,7 @@ from cache_schema import Cache
 from pipeline import config
 from pipeline.reproduce.reference import EMBEDDED, other_settings, read_reference
 from pipeline.reproduce.result import ComparisonResult
-from pipeline.reproduce.variants import SAME_RIGS, VARIANTS
+from pipeline.reproduce.variants import SAME_RIGS, VARIANTS, compared
 from pipeline.settings import ReproduceConfig, reproduce_defaults
 from tests.pipeline.conftest import Cli, one_line
 
@@ -179,7 +179,7 @@ def test_the_packaged_reference_is_that_of_the_defaults() -> None:
         settings = config.build(ReproduceConfig, None, [], {"cache.root": "x"}, reproduce_defaults(size))
         assert other_settings(reference, settings.model_dump(mode="json")) == []
         assert reference.settings == settings.of_the_figures()
-        assert [*reference.rows] == [*VARIANTS, "teacher street"]
+        assert [*reference.rows] == [*compared(settings), "teacher street"]
 
 
 def test_a_reference_that_is_none_is_refused_before_any_work(
