@@ -105,7 +105,7 @@ def test_only_points_the_student_can_express_are_used():
 
 
 def test_certainty_is_full_without_doubt_and_falls_with_the_spread(cache: Path):
-    for bins in (BinSpec(count=16), BinSpec(count=16, spacing="power")):
+    for bins in (BinSpec(count=64), BinSpec(count=64, spacing="power")):
         mean = np.full((1, 1, 2, 3), 0.5, np.float32)
         widths = certain_spread(mean, bins) * np.array([[1, 2, 4], [1, 2, 4]], np.float32)
         found = certainty(torch.from_numpy(normal_bins(mean, widths, bins)), bins)
