@@ -208,8 +208,13 @@ def differing_fields(
         if isinstance(a, BaseModel) and isinstance(b, BaseModel):
             lines += [f"{field}.{line}" for line in differing_fields(a, b, words=words)]
         else:
-            lines.append(f"{field}: {a!r} {words[0]}, {b!r} {words[1]}")
+            lines.append(f"{field}: {_said(a)} {words[0]}, {_said(b)} {words[1]}")
     return lines
+
+
+def _said(value: object) -> str:
+    """A value in a sentence; a whole group of settings only as being there."""
+    return "some" if isinstance(value, BaseModel) else "none" if value is None else repr(value)
 
 
 def no_ego_masks(image: ImageSpec) -> np.ndarray:

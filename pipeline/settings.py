@@ -18,6 +18,7 @@ _OF_THE_MACHINE: Any = {
     "cache": {"root", "cache", "ego_masks", "device", "workers", "readers", "scheduler"},
     "train": {"device": True, "checkpoint_every": True, "log_every": True, "loader": {"workers"}},
     "unlabelled": {"root", "ego_masks"},
+    "note": True,
     "jobs": True,
     "pictured": True,
 }
@@ -65,6 +66,8 @@ class ReproduceConfig(BaseModel):
     """Split to score on."""
     seeds: int = Field(default=2, ge=1)
     """Runs of every variant, with seeds from `train.seed` on."""
+    note: str = ""
+    """A sentence that stands beside the figures."""
     jobs: int = Field(default=1, ge=1)
     """Runs at a time, each in a process of its own with its share of the cores."""
     pictured: tuple[int, ...] = (0,)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -39,7 +40,7 @@ def command(
     steps: Annotated[int | None, typer.Option(help="Optimizer steps of every run.")] = None,
     device: Device = None,
     reference: Annotated[
-        Path | None, typer.Option(help="Figures that are expected.  [default: those of the embedded world]")
+        Path | None, typer.Option(help="Figures that are expected.  [default: those of the embedded world, small]")
     ] = None,
     write_reference: Annotated[Path | None, typer.Option(help="Keep what came out as a reference.")] = None,
     strict: Annotated[bool, typer.Option("--strict", help="Exit with 1 where a figure is not as expected.")] = False,
@@ -48,8 +49,8 @@ def command(
 ) -> None:
     """Cache, train every variant on the same data, evaluate, compare. Run it again to resume.
 
-    Without --root, a world of its own is generated first. --config and --set take settings in groups, street, cache
-    and train: --set train.optimizer.lr=0.001.
+    Without --root, a world of its own is generated first. --config and --set take settings in groups, street, cache,
+    unlabelled and train, and jobs, seeds, split and pictured: --set train.optimizer.lr=0.001.
     """
     with one_line_errors():
         from pipeline.reproduce import reference as references
@@ -60,7 +61,8 @@ def command(
         if embedded:
             size = size or "small"
             reference = reference or references.EMBEDDED.get(size)
-        _refuse_contradictions(root, teacher, dataset, size, unlabelled, strict=strict, reference=reference)
+        beside = {"--unlabelled": unlabelled, "--ego-masks": ego_masks}
+        _refuse_contradictions(root, teacher, dataset, size, beside, strict=strict, reference=reference)
         options: dict[str, Any] = {
             "cache.dataset": dataset or None,
             "cache.root": out / "street" if embedded else root,
@@ -91,6 +93,8 @@ def command(
             code_version=code_version(),
         )
         print_comparison(console, made.result)
+        if settings.note:
+            say(settings.note)
         for file in made.files:
             say(f"Written to {file}")
         if write_reference is not None:
@@ -123,7 +127,7 @@ def _refuse_contradictions(
     teacher: str | None,
     dataset: str | None,
     size: str | None,
-    unlabelled: Path | None,
+    beside: Mapping[str, Path | None],
     *,
     strict: bool,
     reference: Path | None,
@@ -137,8 +141,9 @@ def _refuse_contradictions(
         )
     if root and size:
         raise ConfigError("--size is of the embedded world, --root names other data; give one of them")
-    if unlabelled and not root:
-        raise ConfigError("--unlabelled names data beside that of --root; the embedded world brings its own")
+    for option, path in beside.items():
+        if path and not root:
+            raise ConfigError(f"{option} goes with the data of --root; the embedded world brings its own")
     if dataset and not root:
         raise ConfigError(f"--dataset {dataset} needs its folder: --root DIR; without both, the embedded world is used")
     if strict and reference is None:

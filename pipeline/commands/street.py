@@ -53,7 +53,7 @@ def command(
         size_options = f"--height {spec.world.height} --width {spec.world.width}"
         console.print(
             f"Next: fsmde cache-teacher --dataset ddad --root {root} --ego-masks {root / 'masks'} {size_options} "
-            "--teacher ID",
+            f"--teacher street{'' if spec.train.lidar else ' --without-lidar'} --cache {root}-zarr",
             markup=False,
             highlight=False,
             soft_wrap=True,

@@ -205,7 +205,7 @@ def _times(result: ComparisonResult) -> str:
     rows = "".join(
         f"<tr><th>{escape(name)}</th><td>{minutes(spent)}</td></tr>" for name, spent in result.seconds.items()
     )
-    total = f"<tr class=teacher><th>all</th><td>{minutes(result.wall_s)}</td></tr>"
+    total = f"<tr class=teacher><th>all, some at the same time</th><td>{minutes(result.wall_s)}</td></tr>"
     parts = f"<details><summary>Wall time: {minutes(result.wall_s)} in all, by part</summary>"
     return f"<p>{speed}</p>{parts}<table class=small><tbody>{rows}{total}</tbody></table></details>"
 

@@ -94,6 +94,8 @@ def plan(config: ReproduceConfig, out: Path, *, code_version: str) -> Comparison
         known = [part.name for part in cache_plan.plan(config.cache).splits]
     else:
         known = [name for name in config.street.splits if name in (config.cache.splits or config.street.splits)]
+    if config.unlabelled_cache is not None and config.unlabelled_street is None:
+        cache_plan.plan(config.unlabelled_cache)  # so that data that cannot be read is known before any work
     for name in (config.split, config.train.split):
         if name not in known:
             raise ConfigError(f"split {name!r} would not be in the cache, which gets: {', '.join(known)}")

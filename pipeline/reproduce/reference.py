@@ -68,7 +68,7 @@ def read_reference(file: Path) -> Reference:
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
-        raise ConfigError(f"--reference {file}: {where}: {first['msg']}") from error
+        raise ConfigError(f"--reference {file}: {f'{where}: ' if where else ''}{first['msg']}") from error
     except OSError as error:
         raise ConfigError(f"--reference {file} cannot be read ({error.strerror})") from error
 

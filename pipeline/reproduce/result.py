@@ -53,6 +53,8 @@ class Data(Record):
     version: str
     split: str
     train_rigs: int
+    unlabelled_rigs: int = 0
+    """Further rigs, without LiDAR."""
     rigs: int
     """Of the split that is scored."""
     views: int
@@ -66,6 +68,7 @@ class ComparisonResult(Record):
     settings: dict[str, JsonValue]
     seeds: tuple[int, ...]
     baseline: str = BASELINE
+    note: str = ""
     data: Data
     protocol: Protocol
     steps: int
@@ -107,6 +110,7 @@ def collect(comparison: Comparison) -> ComparisonResult:
         code_version=comparison.code_version,
         settings=comparison.config.model_dump(mode="json"),
         seeds=comparison.seeds,
+        note=comparison.config.note,
         data=_data(comparison),
         protocol=teachers.protocol,
         steps=read_state(checkpoints(comparison.run(BASELINE, comparison.seeds[0]))[-1]).step,
@@ -138,11 +142,14 @@ def _teacher_rows(evaluation: Evaluation) -> list[Row]:
 def _data(comparison: Comparison) -> Data:
     config = comparison.config
     manifest = Cache(config.cache.cache).manifest
+    unlabelled = config.unlabelled_cache
+    further = {} if unlabelled is None else Cache(unlabelled.cache).manifest.splits
     return Data(
         dataset=manifest.dataset.name,
         version=manifest.dataset.version,
         split=config.split,
         train_rigs=manifest.splits[config.train.split].rigs,
+        unlabelled_rigs=sum(split.rigs for split in further.values()),
         rigs=manifest.splits[config.split].rigs,
         views=len(manifest.dataset.cameras),
     )

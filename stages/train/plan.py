@@ -88,6 +88,7 @@ def plan(config: TrainConfig, cache: str | Path, run: Path) -> TrainPlan:
         )
     if isinstance(opened.storage, LocalStorage) and run.resolve().is_relative_to(opened.storage.root.resolve()):
         raise ConfigError(f"the run {run} would lie inside the cache {cache}; choose another --run")
+    _refuse_without_points(opened, config.split)
     resolved = resolve(config, opened.manifest, opened.location)
     if resolved.teacher is not None:
         opened.targets(config.split, resolved.teacher)
@@ -96,6 +97,11 @@ def plan(config: TrainConfig, cache: str | Path, run: Path) -> TrainPlan:
     unlabelled_cache = opened
     if resolved.unlabelled is not None:
         unlabelled_cache = Cache(resolved.unlabelled.cache or cache)
+        if (unlabelled_cache.location, resolved.unlabelled.split) == (opened.location, resolved.split):
+            raise ConfigError(
+                f"{cache}: split {resolved.split} is both the rigs with LiDAR and those without; name another cache"
+                " with --unlabelled, or another unlabelled.split"
+            )
         data = data.model_copy(
             update={"unlabelled": _unlabelled(resolved.unlabelled, unlabelled_cache, resolved, data)}
         )
@@ -114,6 +120,16 @@ def plan(config: TrainConfig, cache: str | Path, run: Path) -> TrainPlan:
         steps_done=0 if last is None else read_state(last).step,
         weights=_count_weights(resolved),
     )
+
+
+def _refuse_without_points(cache: Cache, split: str) -> None:
+    """Raise ConfigError where LiDAR was read and neither the first nor the last rig has a point."""
+    frames = cache.split(split)
+    if not any(len(view.depth_m) for rig in (frames[0], frames[len(frames) - 1]) for view in rig.lidar):
+        raise ConfigError(
+            f"{cache.location}: the rigs of split {split} have no LiDAR point, from which the scale comes; cache them"
+            " with --without-lidar, and let them teach beside others with --unlabelled"
+        )
 
 
 def _unlabelled(further: UnlabelledConfig, cache: Cache, config: TrainConfig, data: TrainingData) -> TrainingData:

@@ -55,7 +55,7 @@ def test_the_table_has_a_row_for_every_variant_and_the_teacher(out: Path) -> Non
         assert f"| {row} | " in table
     assert re.search(r"\| lidar \| \d+\.\d{3} ± \d+\.\d{3} \|", table), "mean and spread over two seeds"
     assert re.search(r"times (faster|slower)", table)
-    assert "| all | " in table
+    assert "| all, some at the same time | " in table
 
 
 def test_figures_that_the_cache_has_no_truth_for_are_dashes(out: Path, result: ComparisonResult) -> None:
@@ -112,7 +112,18 @@ def test_further_rigs_without_lidar_are_cached_and_compared(
     assert not Cache(tmp_path / "zarr-unlabelled").split("train").record.lidar
     result = ComparisonResult.model_validate_json((tmp_path / "result.json").read_text())
     assert [row.name for row in result.rows] == [*VARIANTS, SAME_RIGS, "teacher tiny"]
-    assert "| ckd_vrkd_same |" in (tmp_path / "table.md").read_text()
+    table = (tmp_path / "table.md").read_text()
+    assert "| ckd_vrkd_same |" in table
+    further = Cache(tmp_path / "zarr-unlabelled").manifest.splits["train"].rigs
+    assert f"of 6 views and {further} without LiDAR, for those with a teacher" in table
+
+
+def test_further_rigs_that_are_not_there_are_missed_before_any_work(
+    cli: Cli, world: Path, teacher: Path, tmp_path: Path
+) -> None:
+    message = one_line(cli(*arguments(world, teacher, tmp_path / "out", "--unlabelled", tmp_path / "nowhere")))
+    assert "nowhere: no such folder" in message
+    assert not (tmp_path / "out").exists()
 
 
 def test_more_seeds_are_added_to_those_that_are_there(cli: Cli, world: Path, teacher: Path, out: Path) -> None:
@@ -197,6 +208,8 @@ def test_a_reference_that_is_none_is_refused_before_any_work(
         (("--root", "x"), "TEACHER="),
         (("--root", "x", "--teacher", "y", "--size", "smoke"), "give one of them"),
         (("--dataset", "ddad"), "--root DIR"),
+        (("--ego-masks", "x"), "goes with the data of --root"),
+        (("--unlabelled", "x"), "goes with the data of --root"),
         (("--size", "huge"), "smoke, small"),
         (("--size", "smoke", "--strict"), "--reference FILE"),
     ],

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from cache_schema import BinSpec
-from cache_schema.errors import CacheMissingError, ConfigError
+from cache_schema.errors import CacheMissingError, ConfigError, TrainingError
 from stages.train.config import LoaderConfig, TrainConfig, UnlabelledConfig
 from stages.train.execute import first_state, next_state, open_loader
 from stages.train.loader import read_batches
@@ -90,6 +90,18 @@ def test_nothing_to_learn_from_them_is_refused(further: Path):
         with_further(further, losses=LIDAR_ONLY)
     with pytest.raises(ValueError, match="another cache or split"):
         with_further(None)
+
+
+def test_the_same_rigs_twice_are_refused(cache: Path, tmp_path: Path):
+    with pytest.raises(ConfigError, match="both the rigs with LiDAR and those without"):
+        plan(with_further(cache), cache, tmp_path / "run")
+
+
+def test_a_run_is_not_gone_on_with_without_them(cache: Path, further: Path, tmp_path: Path):
+    train(with_further(further), cache, tmp_path / "run")
+    with pytest.raises(TrainingError, match=r"unlabelled: some stored, none asked; ") as error:
+        plan(small_config(loader=LoaderConfig(workers=0, batch_rigs=2)), cache, tmp_path / "run")
+    assert "UnlabelledConfig" not in str(error.value)
 
 
 def test_another_teacher_or_another_ring_is_refused(cache: Path, frames_only: Path, tmp_path: Path):
