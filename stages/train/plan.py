@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from cache_schema import Cache, DatasetIdentity, Manifest
+from cache_schema import Cache, DatasetIdentity, FrameReader, Manifest
 from cache_schema.errors import CacheMissingError, ConfigError
 from cache_schema.manifest import differing_fields, record_digest
 from cache_schema.storage import LocalStorage
@@ -81,14 +81,10 @@ def plan(config: TrainConfig, cache: str | Path, run: Path) -> TrainPlan:
     settings that contradict the cache, TrainingError for a folder that holds another run.
     """
     opened = Cache(cache)
-    if not opened.split(config.split).record.lidar:
-        raise ConfigError(
-            f"{cache}: split {config.split} was cached without LiDAR, from which the scale comes; train on a cache"
-            f" with LiDAR, and let this one teach beside it: --unlabelled {cache}"
-        )
+    frames = opened.split(config.split)
     if isinstance(opened.storage, LocalStorage) and run.resolve().is_relative_to(opened.storage.root.resolve()):
         raise ConfigError(f"the run {run} would lie inside the cache {cache}; choose another --run")
-    _refuse_without_points(opened, config.split)
+    _refuse_without_points(frames, config.split, opened.location)
     resolved = resolve(config, opened.manifest, opened.location)
     if resolved.teacher is not None:
         opened.targets(config.split, resolved.teacher)
@@ -122,13 +118,12 @@ def plan(config: TrainConfig, cache: str | Path, run: Path) -> TrainPlan:
     )
 
 
-def _refuse_without_points(cache: Cache, split: str) -> None:
-    """Raise ConfigError where LiDAR was read and neither the first nor the last rig has a point."""
-    frames = cache.split(split)
+def _refuse_without_points(frames: FrameReader, split: str, cache: str) -> None:
+    """Raise ConfigError where neither the first nor the last rig has a LiDAR point, read or not."""
     if not any(len(view.depth_m) for rig in (frames[0], frames[len(frames) - 1]) for view in rig.lidar):
         raise ConfigError(
-            f"{cache.location}: the rigs of split {split} have no LiDAR point, from which the scale comes; cache them"
-            " with --without-lidar, and let them teach beside others with --unlabelled"
+            f"{cache}: the rigs of split {split} have no LiDAR point, from which the scale comes; train on a cache with"
+            f" LiDAR, and let this one teach beside it: --unlabelled {cache}"
         )
 
 
