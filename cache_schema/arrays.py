@@ -117,6 +117,12 @@ VIEW_RELATION = ArraySpec(
     "cosine similarity of token i of the pair's first view with token j of its second", per_rig=True,
 )  # fmt: skip
 
+FEATURE = ArraySpec(
+    "feature", ("rig", "camera", "token", "channel"), "float16", math.nan, "1",
+    "the teacher's tokens, of whose cosine similarities view_relation consists: its features averaged over a grid, "
+    "row by row", per_rig=True,
+)  # fmt: skip
+
 TARGET_ARRAYS = {
     "moments": (
         ArraySpec(
@@ -161,8 +167,8 @@ def frame_arrays(image: ImageSpec, split: SplitRecord) -> tuple[ArraySpec, ...]:
 
 
 def target_arrays(targets: TargetSpec) -> tuple[ArraySpec, ...]:
-    """The arrays of `teachers/<name>/` for the given encoding."""
-    return (*TARGET_ARRAYS[targets.encoding], VIEW_RELATION)
+    """The arrays of `teachers/<name>/` for the given encoding, `feature` among them even where it has no channel."""
+    return (*TARGET_ARRAYS[targets.encoding], VIEW_RELATION, FEATURE)
 
 
 def frame_sizes(dataset: DatasetIdentity, image: ImageSpec, split: SplitRecord) -> dict[str, int]:
@@ -209,6 +215,8 @@ def target_sizes(dataset: DatasetIdentity, targets: TargetSpec, split: SplitReco
         "bin": targets.bins.count,
         "token_i": tokens,
         "token_j": tokens,
+        "token": tokens,
+        "channel": targets.feature_channels,
     }
 
 
@@ -245,5 +253,7 @@ def markdown() -> str:
             markdown_table([DENSE_DEPTH]),
             "`<split>/teachers/<name>/`: the arrays of one encoding, and `view_relation`",
             markdown_table([*every_target, VIEW_RELATION]),
+            "With the teacher's features, there is also",
+            markdown_table([FEATURE]),
         ]
     )

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Float16, Float32, Float64, UInt8
 
-from cache_schema.arrays import DENSE_DEPTH, EGO_MASK
+from cache_schema.arrays import DENSE_DEPTH, EGO_MASK, FEATURE, VIEW_RELATION
 from cache_schema.errors import CacheCorruptError, CacheIncompleteError, CacheMissingError
 from cache_schema.frames import LidarView
 from cache_schema.groups import Group, frames_of, targets_of
@@ -51,10 +51,14 @@ class CachedRig:
 
 @dataclass(frozen=True)
 class CachedTargets:
-    """A teacher's soft targets for one rig, still encoded; `soft_targets.expand` gives the probabilities."""
+    """A teacher's soft targets for one rig, still encoded; `soft_targets.expand` gives the probabilities.
+
+    `feature` holds the teacher's tokens, where they are asked for.
+    """
 
     encoded: Mapping[str, np.ndarray]
     view_relation: Float16[np.ndarray, "pair T T"]
+    feature: Float16[np.ndarray, "V T C"] | None = None
 
 
 class Cache:
@@ -79,15 +83,23 @@ class Cache:
             raise CacheIncompleteError(_incomplete(self.location, f"split {name}"))
         return FrameReader(self.storage, self.manifest, name)
 
-    def targets(self, split: str, teacher: str) -> TargetReader:
-        """A teacher's targets for a split. Raises CacheMissingError (naming the teachers) or CacheIncompleteError."""
+    def targets(self, split: str, teacher: str, *, features: bool = False) -> TargetReader:
+        """A teacher's targets for a split, with its `features` if asked: they are more bytes than all the rest.
+
+        Raises CacheMissingError (naming the teachers there are, or what lacks features) or CacheIncompleteError.
+        """
         record = self._split_record(split)
         if teacher not in self.manifest.teachers:
             known = ", ".join(self.manifest.teachers) or "none"
             raise CacheMissingError(f"{self.location} has no teacher {teacher!r}; it has: {known}")
+        if features and not self.manifest.teachers[teacher].targets.feature_channels:
+            raise CacheMissingError(
+                f"{self.location} has no features of teacher {teacher}; cache it once more, with --overwrite or another"
+                " --teacher-name: fsmde cache-teacher … --set targets.features=true"
+            )
         if teacher not in record.teachers_complete:
             raise CacheIncompleteError(_incomplete(self.location, f"teacher {teacher} for split {split}"))
-        return TargetReader(self.storage, self.manifest, split, teacher)
+        return TargetReader(self.storage, self.manifest, split, teacher, features=features)
 
     def _split_record(self, name: str) -> SplitRecord:
         if name not in self.manifest.splits:
@@ -186,8 +198,11 @@ class FrameReader(Sequence[CachedRig]):
 class TargetReader(Sequence[CachedTargets]):
     """One teacher's targets for one complete split."""
 
-    def __init__(self, storage: Storage, manifest: Manifest, split: str, teacher: str) -> None:
+    def __init__(
+        self, storage: Storage, manifest: Manifest, split: str, teacher: str, *, features: bool = False
+    ) -> None:
         self._arrays = _Arrays(storage, targets_of(manifest, split, teacher))
+        self._read = tuple(name for name in self._arrays.names if features or name != FEATURE.name)
         self.spec = manifest.teachers[teacher].targets
         self._rigs = manifest.splits[split].rigs
 
@@ -201,10 +216,14 @@ class TargetReader(Sequence[CachedTargets]):
         return self._targets(_checked_index(index, len(self)))
 
     def _targets(self, i: int) -> CachedTargets:
-        arrays = {name: self._arrays.rig(name, i) for name in self._arrays.names}
+        arrays = {name: self._arrays.rig(name, i) for name in self._read}
         tokens = self.spec.token_grid[0] * self.spec.token_grid[1]
         no_pairs = np.zeros((0, tokens, tokens), np.float16)
-        return CachedTargets(view_relation=arrays.pop("view_relation", no_pairs), encoded=arrays)
+        return CachedTargets(
+            view_relation=arrays.pop(VIEW_RELATION.name, no_pairs),
+            feature=arrays.pop(FEATURE.name, None),
+            encoded=arrays,
+        )
 
 
 class _Arrays:

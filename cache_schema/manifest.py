@@ -26,6 +26,9 @@ Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=128)]
 
 
+Normalisation = Literal["quantiles", "median", "rank"]
+"""How a view's disparity becomes u, see `TargetSpec`."""
+
 CacheLocation = Annotated[str, BeforeValidator(str)]
 """A folder, or a URL such as s3://bucket/prefix."""
 
@@ -95,12 +98,18 @@ class TargetSpec(Record):
     height: int = Field(ge=1)
     width: int = Field(ge=1)
     bins: BinSpec = BinSpec()
+    normalisation: Normalisation = "quantiles"
+    """What makes u of a view's disparity, outside the ego mask: the two `quantiles`, which become u = 0 and u = 1; the
+    lower one and the `median` of what is nearer than the sky; or the `rank` of each pixel among these, which keeps
+    near and far apart but no distances."""
     quantiles: tuple[float, float] = (0.02, 0.98)
-    """Disparity at these quantiles, per view and outside the ego mask, becomes u = 0 and u = 1."""
+    """Quantiles of a view's disparity: its far and its near end."""
     encoding: Literal["moments", "topk", "dense"] = "moments"
     topk: int = Field(default=8, ge=1, le=64)
     token_grid: tuple[int, int] = (6, 10)
-    """Rows and columns of tokens per view in `view_relation`."""
+    """Rows and columns of tokens per view in `view_relation` and `feature`."""
+    feature_channels: int = Field(default=0, ge=0)
+    """Channels of the tokens in `feature`; 0: they are not stored."""
 
     @model_validator(mode="after")
     def _consistent(self) -> TargetSpec:

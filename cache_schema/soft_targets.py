@@ -1,7 +1,7 @@
 """Soft targets: probabilities over bins of normalised disparity, and the three ways they are stored.
 
-u in [0, 1] is disparity between two robust quantiles of its view: 0 far, 1 near. A teacher that predicts one
-value per pixel is stored as the mean and spread of u; its bin probabilities are
+u in [0, 1] is the disparity of a view, normalised so that scale and shift fall out: 0 far, 1 near. A teacher that
+predicts one value per pixel is stored as the mean and spread of u; its bin probabilities are
 
     p[k] = softmax_k( −(u_k − mean)² / (2 · spread²) )
 
@@ -34,6 +34,9 @@ SPREAD_CODES = 254  # the largest code; the next one is the fill value
 PROBABILITY_CODES = 254
 SPREAD_MAX = 0.5
 """A spread of half the range says nothing about u; wider ones are stored as this."""
+
+FAR_U = 0.02
+"""At or below this u a pixel is sky or very far, whatever the normalisation."""
 
 
 @dataclass(frozen=True)

@@ -77,7 +77,8 @@ def _print(console: Console, summary: Summary) -> None:
         who, targets = record.identity, record.targets
         revision = f" at {who.revision[:12]}" if who.revision else ""
         say("teacher", f"{name}: {who.id}{revision}, {who.kind}, weights {who.weights_sha256[:12]}")
-        say("", f"{targets.width} × {targets.height}, K = {targets.bins.count}, {targets.encoding}")
+        grid = f"{targets.width} × {targets.height}"
+        say("", f"{grid}, K = {targets.bins.count}, {targets.encoding}, u by {targets.normalisation}")
     for split, planned in manifest.splits.items():
         groups = [group for group in summary.groups if group.split == split]
         say("split", f"{split}: {counted(planned.rigs, 'rig')}; {'; '.join(map(_progress, groups))}")

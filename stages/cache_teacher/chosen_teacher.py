@@ -9,12 +9,20 @@ from cache_schema.errors import TeacherError
 from cache_schema.manifest import differing_fields
 from stages.cache_teacher.config import TeacherSettings
 from stages.cache_teacher.teachers import Teacher, identify_teacher, load_teacher
+from stages.cache_teacher.teachers.checkpoint import find_checkpoint
+from stages.cache_teacher.teachers.features import channels_of
+from stages.cache_teacher.teachers.network import load_config
 from stages.device import choose_device
 
 
 def identify(settings: TeacherSettings) -> TeacherIdentity:
     """Who it is. Raises TeacherError."""
     return identify_teacher(settings.id, **_how_it_looks(settings))
+
+
+def feature_channels(settings: TeacherSettings) -> int:
+    """Channels of its features, told without loading its weights. Raises TeacherError."""
+    return channels_of(load_config(find_checkpoint(settings.id, settings.revision)))
 
 
 def load(settings: TeacherSettings, device: str) -> Teacher:

@@ -8,6 +8,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from cache_schema import BinSpec, CacheLocation, ImageSpec, TeacherKind
+from cache_schema.manifest import Normalisation
 
 
 class Settings(BaseModel):
@@ -40,11 +41,14 @@ class TargetSettings(Settings):
     grid_divisor: int = Field(default=4, ge=1)
     """The target grid is the stored image divided by this."""
     bins: BinSpec = BinSpec()
+    normalisation: Normalisation = "quantiles"
     quantiles: tuple[float, float] = (0.02, 0.98)
     encoding: Literal["moments", "topk", "dense"] | None = None
     """`moments` for teachers with one value per pixel, `topk` for those with a bin head, unless given."""
     topk: int = Field(default=8, ge=1)
     token_grid: tuple[int, int] = (6, 10)
+    features: bool = False
+    """Store the teacher's tokens too, for feature regression: more bytes than all other targets together."""
 
 
 class CacheTeacherConfig(Settings):

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from cache_schema import CacheWriter, GroupWriter, TargetSpec, TeacherIdentity, TeacherKind, TeacherRecord
-from stages.cache_teacher.chosen_teacher import identify
+from stages.cache_teacher.chosen_teacher import feature_channels, identify
 from stages.cache_teacher.config import CacheTeacherConfig
 from stages.cache_teacher.datasets.base import SampleRef
 from stages.cache_teacher.plan import CachePlan, SplitPlan
@@ -49,17 +49,22 @@ def execute(plan: CachePlan, progress: Progress, *, code_version: str, task: str
 
 
 def target_spec(config: CacheTeacherConfig, teacher: TeacherIdentity) -> TargetSpec:
-    """How the targets of a teacher are stored: a bin head keeps its modes unless the settings say otherwise."""
+    """How the targets of a teacher are stored: a bin head keeps its modes unless the settings say otherwise.
+
+    Raises TeacherError where features are asked for of a network whose backbone is not known.
+    """
     settings = config.targets
     default = "topk" if teacher.kind is TeacherKind.BINS else "moments"
     return TargetSpec(
         height=max(config.image.height // settings.grid_divisor, 1),
         width=max(config.image.width // settings.grid_divisor, 1),
         bins=settings.bins,
+        normalisation=settings.normalisation,
         quantiles=settings.quantiles,
         encoding=settings.encoding or default,
         topk=settings.topk,
         token_grid=settings.token_grid,
+        feature_channels=feature_channels(config.teacher) if settings.features else 0,
     )
 
 

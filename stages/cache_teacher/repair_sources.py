@@ -129,11 +129,9 @@ def _teacher_and_targets(manifest: Manifest, name: str | None, sources: Sources)
     if name is None:
         return {"teacher": TeacherSettings(id="none-is-asked")}
     targets = manifest.teachers[name].targets
-    stored = targets.model_dump(include={"bins", "quantiles", "encoding", "topk", "token_grid"})
-    return {
-        "teacher": _teacher_settings(manifest, name, sources),
-        "targets": stored | {"grid_divisor": manifest.image.height // targets.height},
-    }
+    stored = targets.model_dump(include={"bins", "normalisation", "quantiles", "encoding", "topk", "token_grid"})
+    derived = {"grid_divisor": manifest.image.height // targets.height, "features": targets.feature_channels > 0}
+    return {"teacher": _teacher_settings(manifest, name, sources), "targets": stored | derived}
 
 
 def _teacher_settings(manifest: Manifest, name: str, sources: Sources) -> TeacherSettings:

@@ -15,7 +15,8 @@ from functools import cached_property
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float16
+from jaxtyping import Bool, Float, Float16
+from torch import Tensor
 from torch.nn import functional as F
 
 from cache_schema import (
@@ -30,7 +31,7 @@ from cache_schema import (
     empty_frames,
     put_rig,
 )
-from cache_schema.errors import DatasetError
+from cache_schema.errors import DatasetError, TeacherError
 from cache_schema.manifest import no_ego_masks
 from cache_schema.soft_targets import encode
 from stages.cache_teacher import chosen_teacher
@@ -125,7 +126,8 @@ class Workbench:
         relation: Float16[np.ndarray, "pair T T"] = (
             view_relation(tokens, self.context.identity.adjacent_pairs).cpu().numpy().astype(np.float16)
         )
-        return {**encode(target, spec), "view_relation": relation}
+        feature = {"feature": _half(tokens)} if spec.feature_channels else {}
+        return {**encode(target, spec), "view_relation": relation, **feature}
 
     def ego_mask_index(self, scene: str) -> np.ndarray:
         """Which ego mask each camera of a scene has; −1: none."""
@@ -194,6 +196,17 @@ def _rigs(bench: Workbench, task: ShardTask, frames: dict[str, np.ndarray] | Non
         finally:
             for future in ahead:
                 future.cancel()
+
+
+def _half(tokens: Float[Tensor, "V T C"]) -> Float16[np.ndarray, "V T C"]:
+    """Tokens as they are stored. Raises TeacherError where they are too large for that."""
+    half: Float16[np.ndarray, "V T C"] = tokens.half().cpu().numpy()
+    if not np.isfinite(half).all():
+        raise TeacherError(
+            f"a feature of the teacher is {tokens.abs().max().item():.0f}, more than the {np.finfo(np.float16).max:.0f}"
+            " that float16 holds; leave out targets.features"
+        )
+    return half
 
 
 def default_readers(processes: int) -> int:

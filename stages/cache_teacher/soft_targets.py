@@ -1,8 +1,8 @@
 """From what a teacher predicted to scale-invariant bin probabilities (design: p_T), on the target grid.
 
-Every test-time view is normalised on its own, because a teacher's scale and shift change from one to the next:
-u = clip((d − q_low)/(q_high − q_low), 0, 1) with quantiles of the disparity d per view, outside the ego mask.
-Where the test-time views disagree the target widens: that is the teacher's own uncertainty, paid once.
+Every test-time view is normalised on its own, because a teacher's scale and shift change from one to the next
+(`normalisation`). Where the test-time views disagree the target widens: that is the teacher's own uncertainty, paid
+once.
 
 The abstract of arXiv 2512.08700 does not fix any of this; the choices are ours.
 """
@@ -25,10 +25,8 @@ from cache_schema.soft_targets import (
     certain_spread,
     normal_bins,
 )
+from stages.cache_teacher.normalisation import fit_normaliser
 from stages.cache_teacher.teachers.base import BinPrediction, PointPrediction
-
-ROUNDING = 1e-6
-"""A view whose disparity varies by less than this share of itself is constant: the rest is float32's rounding."""
 
 
 def soft_target(
@@ -50,37 +48,15 @@ def soft_target(
     return Probabilities(np.mean([_moved_bins(p, mask, spec) for p in bins], axis=0))
 
 
-def disparity_range(
-    disparity: Float[np.ndarray, "V h w"], mask: Bool[np.ndarray, "V h w"], quantiles: tuple[float, float]
-) -> tuple[Float[np.ndarray, "V 1 1"], Float[np.ndarray, "V 1 1"]]:
-    """Disparity at u = 0, and what one unit of u is worth; 0 where a view is constant.
-
-    A view that the mask covers whole is judged by all its pixels.
-    """
-    limits = [np.quantile(d[m] if m.any() else d, quantiles) for d, m in zip(disparity, mask, strict=True)]
-    low, high = np.stack(limits, axis=1)[:, :, None, None]
-    contrast = high - low
-    return low, np.where(contrast > ROUNDING * np.maximum(np.abs(low), np.abs(high)), contrast, 0)
-
-
-def normalise(
-    disparity: Float[np.ndarray, "V h w"], low: Float[np.ndarray, "V 1 1"], unit: Float[np.ndarray, "V 1 1"]
-) -> Float[np.ndarray, "V h w"]:
-    """u of each pixel; ½ everywhere in a view that is constant."""
-    with np.errstate(divide="ignore", invalid="ignore"):
-        u = np.clip((disparity - low) / unit, 0, 1)
-    return np.where(unit > 0, u, 0.5)
-
-
 def _normal_target(
     disparities: Sequence[Float[np.ndarray, "V h w"]], mask: Bool[np.ndarray, "V h w"], spec: TargetSpec
 ) -> Moments:
-    ranges = [disparity_range(d, mask, spec.quantiles) for d in disparities]
-    u = np.stack([normalise(d, *limits) for d, limits in zip(disparities, ranges, strict=True)])
+    normalisers = [fit_normaliser(d, mask, spec) for d in disparities]
+    u = np.stack([normalise(d) for normalise, d in zip(normalisers, disparities, strict=True)])
     mean = u.mean(axis=0)
     spread = np.sqrt(certain_spread(mean, spec.bins) ** 2 + u.var(axis=0))
-    constant = np.any([unit == 0 for _, unit in ranges], axis=0)
-    return Moments(mean, np.where(constant, SPREAD_MAX, spread))  # a constant view says nothing about shape
+    constant = np.any([normalise.constant for normalise in normalisers], axis=0)
+    return Moments(mean, np.where(constant, SPREAD_MAX, spread))
 
 
 def _moved_bins(prediction: BinPrediction, mask: Bool[np.ndarray, "V h w"], spec: TargetSpec) -> np.ndarray:
@@ -89,10 +65,10 @@ def _moved_bins(prediction: BinPrediction, mask: Bool[np.ndarray, "V h w"], spec
     probability = _to_numpy(_resize(prediction.probability, size))  # V, J, h, w
     centre = _to_numpy(_resize(prediction.centre_disparity, size))
     expected = (probability * centre).sum(axis=1) / probability.sum(axis=1)
-    limits = disparity_range(expected, mask, spec.quantiles)
+    normalise = fit_normaliser(expected, mask, spec)
     moved = np.zeros((len(centre), spec.bins.count, *size))
     for j in range(centre.shape[1]):
-        _add_mass(moved, normalise(centre[:, j], *limits), probability[:, j], bin_positions(spec.bins))
+        _add_mass(moved, normalise(centre[:, j]), probability[:, j], bin_positions(spec.bins))
     return _widen(moved / moved.sum(axis=1, keepdims=True), spec)
 
 

@@ -16,6 +16,8 @@ class EncodedTargets:
 
     encoded: dict[str, Shaped[Tensor, "B ..."]]
     view_relation: Float16[Tensor, "B P T T"]
+    feature: Float16[Tensor, "B V T C"] | None = None
+    """The teacher's tokens, where a loss needs them."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +45,8 @@ class TrainBatch:
         targets = self.targets
         if targets is not None:
             encoded = {name: change(tensor) for name, tensor in targets.encoded.items()}
-            targets = EncodedTargets(encoded, change(targets.view_relation))
+            feature = None if targets.feature is None else change(targets.feature)
+            targets = EncodedTargets(encoded, change(targets.view_relation), feature)
         return TrainBatch(change(self.images), change(self.lidar_depth_m), change(self.world), targets, self.rigs)
 
 
@@ -62,7 +65,9 @@ def _join_targets(targets: Sequence[EncodedTargets]) -> EncodedTargets | None:
     if not targets:
         return None
     names = targets[0].encoded
+    features = [target.feature for target in targets if target.feature is not None]
     return EncodedTargets(
         encoded={name: torch.cat([target.encoded[name] for target in targets]) for name in names},
         view_relation=torch.cat([target.view_relation for target in targets]),
+        feature=torch.cat(features) if features else None,
     )

@@ -9,6 +9,7 @@ from pydantic import Field, model_validator
 
 from cache_schema import CacheLocation
 from cache_schema.manifest import Record
+from cache_schema.soft_targets import FAR_U
 
 DepthScale = Literal["depth", "log_depth", "disparity"]
 Precision = Literal["auto", "float32", "bfloat16", "float16"]
@@ -73,10 +74,10 @@ class StudentConfig(Record):
 
 
 class LossConfig(Record):
-    """L = L_gt + ckd · (kl · KL + cross · L_cross) + view_relation · L_vr + pseudo_label · L_ssi + rkd · L_rkd.
+    """L = L_gt + ckd · (kl · KL + cross · L_cross) + view_relation · L_vr, and the rivals' terms by their weights.
 
-    With `ckd`, `view_relation`, `pseudo_label` and `rkd` all 0 the student learns from LiDAR alone and no teacher
-    is read. The last two are rivals of the method, to compare it with.
+    With `ckd`, `view_relation` and the rivals `pseudo_label`, `rkd`, `features` and `metric_kd` all 0 the student
+    learns from LiDAR alone and no teacher is read.
     """
 
     ckd: float = Field(default=0.1, ge=0)
@@ -100,7 +101,12 @@ class LossConfig(Record):
     """Weight of the scale- and shift-invariant loss to the teacher's disparity (MiDaS)."""
     rkd: float = Field(default=0, ge=0)
     """Weight of relational distillation (RKD): distances, and twice that for angles."""
-    sky_u: float | None = Field(default=0.02, ge=0, lt=1)
+    features: float = Field(default=0, ge=0)
+    """Weight of feature regression: the student's features, through a projector, towards the teacher's (FitNets)."""
+    metric_kd: float = Field(default=0, ge=0)
+    """Weight of logit distillation in metric depth: KL over the student's bins after the teacher is fitted to LiDAR.
+    Views without LiDAR learn nothing from it."""
+    sky_u: float | None = Field(default=FAR_U, ge=0, lt=1)
     """Pixels whose target lies at or below this normalised disparity (sky, very far) stay out of the KL and of the
     rivals' losses, else the student smears the sky over edges; none: every pixel counts."""
 
@@ -110,7 +116,12 @@ class LossConfig(Record):
     @property
     def needs_teacher(self) -> bool:
         """Whether any term reads a teacher's targets."""
-        return any(weight > 0 for weight in (self.ckd, self.view_relation, self.pseudo_label, self.rkd))
+        return self.teaches_without_lidar or self.metric_kd > 0
+
+    @property
+    def teaches_without_lidar(self) -> bool:
+        """Whether any term learns from rigs that only a teacher has labelled."""
+        return any(weight > 0 for weight in (self.ckd, self.view_relation, self.pseudo_label, self.rkd, self.features))
 
     def teacher_share(self, progress: float) -> float:
         """What is left of the teacher's weights after that part, 0 to 1, of training."""
@@ -191,15 +202,17 @@ class TrainConfig(Record):
         return self
 
     @model_validator(mode="after")
-    def _bins_for_ckd(self) -> TrainConfig:
-        if self.losses.ckd > 0 and self.student.head != "bins":
-            raise ValueError(f"losses.ckd needs bins, student.head is {self.student.head}; set losses.ckd=0")
+    def _bins_to_compare(self) -> TrainConfig:
+        for term in ("ckd", "metric_kd"):
+            if getattr(self.losses, term) > 0 and self.student.head != "bins":
+                raise ValueError(f"losses.{term} needs bins, student.head is {self.student.head}; set losses.{term}=0")
         return self
 
     @model_validator(mode="after")
     def _a_teacher_for_the_unlabelled(self) -> TrainConfig:
-        if self.unlabelled is not None and not self.losses.needs_teacher:
-            raise ValueError("unlabelled rigs teach what a teacher knows of them, and no loss needs a teacher")
+        if self.unlabelled is not None and not self.losses.teaches_without_lidar:
+            needs = "none but losses.metric_kd, which needs LiDAR" if self.losses.needs_teacher else "no loss"
+            raise ValueError(f"unlabelled rigs teach what a teacher knows of them, and {needs} needs a teacher")
         if self.unlabelled is not None and self.unlabelled.cache is None and self.unlabelled.split == self.split:
             raise ValueError(f"unlabelled rigs are those of split {self.split} itself; name another cache or split")
         return self

@@ -134,7 +134,7 @@ def _rigs(plan: TrainPlan, cache: str, split: str, data: TrainingData, *, lidar:
     opened, teacher = Cache(cache), plan.config.teacher
     return RigDataset(
         opened.split(split),
-        None if teacher is None else opened.targets(split, teacher),
+        None if teacher is None else opened.targets(split, teacher, features=plan.config.losses.features > 0),
         native_size=data.dataset.native_size,
         image_size=plan.image_size,
         lidar=lidar,

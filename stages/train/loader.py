@@ -93,4 +93,5 @@ def read_batches(loader: DataLoader[TrainBatch]) -> Iterator[TrainBatch]:
 
 def _tensors(targets: CachedTargets) -> EncodedTargets:
     encoded = {name: torch.from_numpy(array)[None] for name, array in targets.encoded.items()}
-    return EncodedTargets(encoded, torch.from_numpy(targets.view_relation)[None])
+    feature = None if targets.feature is None else torch.from_numpy(targets.feature)[None]
+    return EncodedTargets(encoded, torch.from_numpy(targets.view_relation)[None], feature)

@@ -87,9 +87,10 @@ def plan(config: TrainConfig, cache: str | Path, run: Path) -> TrainPlan:
     _refuse_without_points(frames, config.split, opened.location)
     resolved = resolve(config, opened.manifest, opened.location)
     if resolved.teacher is not None:
-        opened.targets(config.split, resolved.teacher)
+        opened.targets(config.split, resolved.teacher, features=resolved.losses.features > 0)
     data = training_data(opened.manifest, resolved.split, resolved.teacher)
     _refuse_other_bins(resolved, data)
+    _refuse_ranks(resolved, data)
     unlabelled_cache = opened
     if resolved.unlabelled is not None:
         unlabelled_cache = Cache(resolved.unlabelled.cache or cache)
@@ -193,6 +194,18 @@ def _refuse_other_bins(config: TrainConfig, data: TrainingData) -> None:
             f"teacher {config.teacher} has targets over {bins} bins, the student has {config.student.bins};"
             f" set student.bins={bins}"
         )
+
+
+def _refuse_ranks(config: TrainConfig, data: TrainingData) -> None:
+    """Raise ConfigError where a loss aligns the teacher's disparity, and the cache has only its ranks."""
+    if data.teacher is None or data.teacher.targets.normalisation != "rank":
+        return
+    for term in ("pseudo_label", "metric_kd"):
+        if getattr(config.losses, term) > 0:
+            raise ConfigError(
+                f"losses.{term} aligns disparities, and teacher {config.teacher} has targets by rank, which are none;"
+                f" set losses.{term}=0, or cache the teacher with targets.normalisation=quantiles or median"
+            )
 
 
 def _count_weights(config: TrainConfig) -> int:

@@ -47,6 +47,7 @@ def teacher_targets(
         view_relation=targets.view_relation.float(),
         pairs=pairs,
         token_grid=spec.token_grid,
+        features=None if targets.feature is None else targets.feature.float(),
     )
 
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from cache_schema.errors import TeacherError
-from stages.cache_teacher.teachers.network import patch_px
+from stages.cache_teacher.teachers.network import network_class, patch_px
 
 
 class FeatureTap:
@@ -34,6 +35,26 @@ class FeatureTap:
         if features.ndim == 3:
             features = _grid(features, (input_hw[0] // self._patch_px, input_hw[1] // self._patch_px))
         return features.float()
+
+
+def channels_of(config: Any) -> int:
+    """Channels of the features of a teacher with this transformers config, told without its weights.
+
+    Raises TeacherError for an architecture without a known backbone.
+    """
+    with torch.device("meta"):  # layers without numbers
+        model = network_class(config)(config)
+    _tap_point(model)
+    if getattr(model, "backbone", None) is not None:
+        return int(model.backbone.channels[-1])
+    match config.model_type:
+        case "glpn":
+            return int(config.hidden_sizes[-1])
+        case "depth_pro":
+            return int(config.image_model_config.hidden_size)
+        case "street_depth":
+            return int(config.channels[-1])
+    return int(config.hidden_size)
 
 
 def _tap_point(model: Any) -> tuple[Any, Callable[[Any], Any]]:

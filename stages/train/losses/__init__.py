@@ -2,7 +2,9 @@
 
 from stages.train.config import LossConfig
 from stages.train.losses.ckd import bin_divergence, cross_depth
+from stages.train.losses.feature_regression import Projector, feature_distance
 from stages.train.losses.masked_mean import masked_mean
+from stages.train.losses.metric_kd import metric_divergence
 from stages.train.losses.pseudo_label import disparity_difference
 from stages.train.losses.rkd import angle_difference, distance_difference
 from stages.train.losses.silog import silog
@@ -11,13 +13,16 @@ from stages.train.losses.vrkd import relation_distance
 
 __all__ = [
     "LossConfig",
+    "Projector",
     "TeacherTargets",
     "angle_difference",
     "bin_divergence",
     "cross_depth",
     "disparity_difference",
     "distance_difference",
+    "feature_distance",
     "masked_mean",
+    "metric_divergence",
     "relation_distance",
     "silog",
     "total_loss",

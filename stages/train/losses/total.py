@@ -9,6 +9,8 @@ from torch import Tensor
 
 from stages.train.config import LossConfig
 from stages.train.losses.ckd import bin_divergence, cross_depth
+from stages.train.losses.feature_regression import Projector, feature_distance
+from stages.train.losses.metric_kd import metric_divergence
 from stages.train.losses.pseudo_label import disparity_difference
 from stages.train.losses.rkd import (
     ANGLE_WEIGHT,
@@ -20,6 +22,7 @@ from stages.train.losses.rkd import (
 from stages.train.losses.silog import silog
 from stages.train.losses.vrkd import relation_distance
 from stages.train.student import StudentOutput
+from stages.train.student.heads import Bins
 
 
 @dataclass(frozen=True)
@@ -28,7 +31,8 @@ class TeacherTargets:
 
     `probability` is over K bins, `disparity` its expected position u in [0, 1] and `certainty`, where it is asked for,
     the width of a target without doubt as a share of its own, at most 1; all count where `mask` holds.
-    `view_relation` holds R_ij for each of the P `pairs`, between tokens pooled on `token_grid` (rows, columns).
+    `view_relation` holds R_ij for each of the P `pairs`, between tokens pooled on `token_grid` (rows, columns);
+    `features` are the teacher's tokens themselves, where they are asked for.
     """
 
     probability: Float[Tensor, "B V K h w"]
@@ -38,6 +42,7 @@ class TeacherTargets:
     view_relation: Float[Tensor, "B P T T"]
     pairs: tuple[tuple[int, int], ...]
     token_grid: tuple[int, int]
+    features: Float[Tensor, "B V T D"] | None = None
 
 
 def total_loss(
@@ -47,14 +52,17 @@ def total_loss(
     teacher: TeacherTargets | None,
     weights: LossConfig,
     teacher_share: float = 1.0,
+    projector: Projector | None = None,
 ) -> tuple[Float[Tensor, ""], dict[str, Tensor]]:
     """The loss and its terms by name, unweighted; terms of weight 0 are neither computed nor named.
 
     L = L_gt(Σ p_S·c_S) + λ_ckd·[w_kl·KL(p_T‖p_S) + w_cross·L_gt(Σ p_T·c_S)] + λ_vr·L_vr + λ_ssi·L_ssi
-    + λ_rkd·[D + 2·A], where L_gt is `silog` on the LiDAR depths `truth_m` (metres) where `truth_mask` holds.
-    `teacher` may be none if no weight needs one; `teacher_share` is how much of its weights is left.
+    + λ_rkd·[D + 2·A] + λ_feat·L_feat + λ_metric·KL(p_metric‖p_S), where L_gt is `silog` on the LiDAR depths `truth_m`
+    (metres) where `truth_mask` holds. `teacher` may be none if no weight needs one; `teacher_share` is how much of its
+    weights is left; `projector` is needed by L_feat alone.
 
-    Raises ValueError where CKD meets a student without bins.
+    Raises ValueError where CKD or metric distillation meets a student without bins, and where feature regression lacks
+    the teacher's features or the projector.
     """
     weight = {"lidar": 1.0}
     terms = {"lidar": silog(output.depth_m, truth_m, truth_mask)}
@@ -63,11 +71,10 @@ def total_loss(
         terms[name], weight[name] = value, teacher_share * times
 
     if teacher is not None and weights.ckd > 0:
-        if output.bins is None:
-            raise ValueError("CKD compares bins, and this student has none: its head is regression")
+        bins = _bins(output)
         if weights.kl > 0:
             kl = bin_divergence(
-                output.bins.log_probability,
+                bins.log_probability,
                 teacher.probability,
                 teacher.mask,
                 teacher.certainty,
@@ -75,7 +82,7 @@ def total_loss(
             )
             add("kl", kl, weights.ckd * weights.kl)
         if weights.cross > 0:
-            cross = cross_depth(teacher.probability, output.bins.centres_m, output.bins.combine, truth_m, truth_mask)
+            cross = cross_depth(teacher.probability, bins.centres_m, bins.combine, truth_m, truth_mask)
             add("cross", cross, weights.ckd * weights.cross)
     if teacher is not None and weights.view_relation > 0:
         relation = relation_distance(
@@ -94,5 +101,22 @@ def total_loss(
         tokens, (others, valid) = student_tokens(output.features), teacher_tokens(teacher.probability, teacher.mask)
         add("rkd_distance", distance_difference(tokens, others, valid), weights.rkd)
         add("rkd_angle", angle_difference(tokens, others, valid), weights.rkd * ANGLE_WEIGHT)
+    if teacher is not None and weights.features > 0:
+        if teacher.features is None or projector is None:
+            raise ValueError("feature regression needs the teacher's features and a projector to their channels")
+        distance = feature_distance(output.features, teacher.features, teacher.token_grid, projector)
+        add("features", distance, weights.features)
+    if teacher is not None and weights.metric_kd > 0:
+        bins = _bins(output)
+        metric = metric_divergence(
+            bins.log_probability, bins.centres_m, teacher.disparity, teacher.mask, truth_m, truth_mask
+        )
+        add("metric_kd", metric, weights.metric_kd)
     total = sum((weight[name] * term for name, term in terms.items()), start=terms["lidar"].new_zeros(()))
     return total, terms
+
+
+def _bins(output: StudentOutput) -> Bins:
+    if output.bins is None:
+        raise ValueError("the teacher's bins are compared with the student's, which has none: its head is regression")
+    return output.bins
