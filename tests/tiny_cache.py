@@ -117,6 +117,11 @@ def relation_of(rig: int, spec: TargetSpec) -> np.ndarray:
     return np.random.default_rng(rig).uniform(-1, 1, (len(PAIRS), tokens, tokens)).astype(np.float16)
 
 
+def feature_of(rig: int, spec: TargetSpec) -> np.ndarray:
+    size = (len(CAMERAS), spec.token_grid[0] * spec.token_grid[1], spec.feature_channels)
+    return np.random.default_rng(rig).normal(size=size).astype(np.float16)
+
+
 def ego_masks(image: ImageSpec) -> np.ndarray:
     mask = np.ones((1, image.height, image.width), np.uint8)
     mask[:, -image.height // 8 :, : image.width // 3] = 0
@@ -158,6 +163,7 @@ def write_tiny_cache(
                     {
                         **encode(targets_of(rig, record.targets), record.targets),
                         "view_relation": relation_of(rig, record.targets),
+                        **({"feature": feature_of(rig, record.targets)} if record.targets.feature_channels else {}),
                     }
                     for rig in range(shard.start, shard.stop)
                 ]

@@ -12,7 +12,7 @@ The abstract of arXiv 2512.08700 does not fix any of this; the choices are ours.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from jaxtyping import Bool, Float
@@ -21,25 +21,28 @@ from cache_schema import TargetSpec
 from cache_schema.soft_targets import FAR_U
 
 ROUNDING = 1e-6
-"""A view whose disparity varies by less than this share of itself is constant, and pixels of a view closer than this
-share of its range have one rank: the rest is float32's rounding."""
+"""A view whose disparity varies by less than this share of itself is constant: the rest is float32's rounding."""
 
 MEDIANS = 4.0
 """`median` has u = 1 at so many times the median's distance from the far end. Of a flat road alone the nearest pixel
 has 2, since its disparity grows evenly with the row; beyond is room for what is nearer than the road."""
+
+RANKED = np.linspace(0, 1, 1001)
+"""Places between the two quantiles at which ranks are taken. Between them they are linear, lest rounding make ranks of
+what is alike."""
 
 
 @dataclass(frozen=True)
 class Normaliser:
     """What V views say about any disparity in them; made by `fit_normaliser`.
 
-    `low` is the disparity at u = 0, `unit` what one unit of u is worth, 0 in a view that is constant. For ranks, these
-    give the places that are ranked: `ranked` holds those of each view's pixels beyond `FAR_U`, ascending.
+    `low` is the disparity at u = 0, `unit` what one unit of u is worth, 0 in a view that is constant. Ranks replace u
+    from `FAR_U` on: `ranks` are those of the u in `RANKED`, 0 to 1.
     """
 
     low: Float[np.ndarray, "V 1 1"]
     unit: Float[np.ndarray, "V 1 1"]
-    ranked: tuple[Float[np.ndarray, "_"], ...] | None = None
+    ranks: Float[np.ndarray, "V N"] | None = None
 
     @property
     def constant(self) -> Bool[np.ndarray, "V 1 1"]:
@@ -49,11 +52,11 @@ class Normaliser:
     def __call__(self, disparity: Float[np.ndarray, "V h w"]) -> Float[np.ndarray, "V h w"]:
         """u of each pixel; ½ everywhere in a view that is constant."""
         with np.errstate(divide="ignore", invalid="ignore"):
-            place = (disparity - self.low) / self.unit
-        u = np.clip(place, 0, 1)
-        if self.ranked is not None:
-            u = np.stack([_rank(*each) for each in zip(u, place, self.ranked, strict=True)])
-        return np.where(self.constant, 0.5, u)
+            u = np.where(self.constant, 0.5, np.clip((disparity - self.low) / self.unit, 0, 1))
+        if self.ranks is None:
+            return u
+        ranked = np.stack([np.interp(view, RANKED, ranks) for view, ranks in zip(u, self.ranks, strict=True)])
+        return np.where((u > FAR_U) & ~self.constant, FAR_U + (1 - FAR_U) * ranked, u)
 
 
 def fit_normaliser(
@@ -63,29 +66,25 @@ def fit_normaliser(
     usable = [d[m] if m.any() else d.ravel() for d, m in zip(disparity, mask, strict=True)]
     low, high = np.stack([np.quantile(d, spec.quantiles) for d in usable], axis=1)
     contrast = np.where(high - low > ROUNDING * np.maximum(np.abs(low), np.abs(high)), high - low, 0)
+    by_quantiles = Normaliser(low[:, None, None], contrast[:, None, None])
     if spec.normalisation == "quantiles":
-        return Normaliser(_per_view(low), _per_view(contrast))
-    near = [d[d - a > FAR_U * unit] for d, a, unit in zip(usable, low, contrast, strict=True)]
+        return by_quantiles
+    near = [(d - a)[d - a > FAR_U * unit] for d, a, unit in zip(usable, low, contrast, strict=True)]
     if spec.normalisation == "median":
-        middle = [np.median(d) - a if unit else 0 for d, a, unit in zip(near, low, contrast, strict=True)]
-        return Normaliser(_per_view(low), _per_view(MEDIANS * np.asarray(middle)))
-    ranked = [_steps((d - a) / (unit or 1)) for d, a, unit in zip(near, low, contrast, strict=True)]
-    return Normaliser(_per_view(low), _per_view(contrast), tuple(np.sort(places) for places in ranked))
+        unit = [MEDIANS * np.median(d) if whole else 0.0 for d, whole in zip(near, contrast, strict=True)]
+        return replace(by_quantiles, unit=np.array(unit)[:, None, None])
+    ranks = [_ranks(np.minimum(d / (unit or 1), 1)) for d, unit in zip(near, contrast, strict=True)]
+    return replace(by_quantiles, ranks=np.stack(ranks))
 
 
-def _rank(
-    u: Float[np.ndarray, "h w"], place: Float[np.ndarray, "h w"], ranked: Float[np.ndarray, "_"]
-) -> Float[np.ndarray, "h w"]:
-    """u up to `FAR_U`; from there on to 1 the share of `ranked` that is farther, half of those alike among them."""
-    steps = _steps(place)
-    below, up_to = np.searchsorted(ranked, steps, "left"), np.searchsorted(ranked, steps, "right")
-    share = (below + up_to) / (2 * max(len(ranked), 1))
-    return np.where(u > FAR_U, FAR_U + (1 - FAR_U) * share, u)
+def _ranks(u: Float[np.ndarray, "_"]) -> Float[np.ndarray, "N"]:
+    """Share of pixels that are farther, and half of those alike, at each place of `RANKED`.
 
-
-def _steps(place: np.ndarray) -> np.ndarray:
-    return np.round(place / ROUNDING)
-
-
-def _per_view(values: np.ndarray) -> Float[np.ndarray, "V 1 1"]:
-    return np.asarray(values)[:, None, None]
+    Every pixel counts at the two places around it, the more the nearer it is; so ranks move evenly with it.
+    """
+    steps = len(RANKED) - 1
+    below, beyond = np.divmod(u * steps, 1)
+    at = below.astype(int)
+    weight = np.bincount(at, 1 - beyond, steps + 2) + np.bincount(at + 1, beyond, steps + 2)
+    share: Float[np.ndarray, "N"] = ((weight.cumsum() - weight / 2) / max(len(u), 1))[:-1]
+    return share

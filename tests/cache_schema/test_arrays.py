@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from cache_schema.arrays import FRAME_ARRAYS, TARGET_ARRAYS, VIEW_RELATION, markdown
+from cache_schema.arrays import FEATURE, FRAME_ARRAYS, TARGET_ARRAYS, VIEW_RELATION, markdown
 
+ARRAYS = [*FRAME_ARRAYS, *sum(TARGET_ARRAYS.values(), ()), VIEW_RELATION, FEATURE]
 DOCS = Path(__file__).parents[2] / "docs" / "cache.md"
 
 
 def test_names_axes_and_types_that_other_tools_rely_on() -> None:
-    table = {
-        a.name: (a.axes, a.dtype, a.unit) for a in [*FRAME_ARRAYS, *sum(TARGET_ARRAYS.values(), ()), VIEW_RELATION]
-    }
+    table = {a.name: (a.axes, a.dtype, a.unit) for a in ARRAYS}
     assert table["lidar_uv"] == (("rig", "uv", "point"), "uint16", "px")
     assert table["lidar_depth"] == (("rig", "point"), "float32", "m")
     assert table["view_relation"] == (("rig", "pair", "token_i", "token_j"), "float16", "1")
+    assert table["feature"] == (("rig", "camera", "token", "channel"), "float16", "1")
     for name in (
         "image", "lidar_count", "intrinsics", "rig_from_camera", "world_from_camera", "world_from_rig", "timestamp",
         "scene", "sample", "ego_mask_index", "bin_mean", "bin_spread", "bin_index", "bin_prob", "bin_prob_dense",
@@ -24,7 +24,7 @@ def test_names_axes_and_types_that_other_tools_rely_on() -> None:
 
 
 def test_every_array_says_what_it_is() -> None:
-    for array in [*FRAME_ARRAYS, *sum(TARGET_ARRAYS.values(), ()), VIEW_RELATION]:
+    for array in ARRAYS:
         assert array.description
         assert array.unit
         assert len(set(array.axes)) == len(array.axes), "xarray refuses repeated axis names"

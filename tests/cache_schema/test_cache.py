@@ -18,11 +18,13 @@ from cache_schema.errors import (
     CacheMismatchError,
     CacheMissingError,
 )
+from cache_schema.manifest import stored_digest
 from cache_schema.soft_targets import expand, expected_position
 from tests.tiny_cache import (
     CAMERAS,
     dataset,
     ego_masks,
+    feature_of,
     relation_of,
     rig_frames,
     split_record,
@@ -63,6 +65,44 @@ def test_targets_come_back_whatever_the_encoding(tmp_path: Path, encoding: str) 
     u = expected_position(expand(stored.encoded, targets.spec), targets.spec.bins)
     np.testing.assert_allclose(u, targets_of(4, targets.spec).mean, atol=0.1)
     np.testing.assert_array_equal(stored.view_relation, relation_of(4, targets.spec))
+
+
+def test_features_come_back_where_they_are_asked_for(tmp_path: Path) -> None:
+    path = write_tiny_cache(tmp_path / "zarr", splits=("train",), feature_channels=5)
+    cache = Cache(path)
+    targets = cache.targets("train", "tiny", features=True)
+    np.testing.assert_array_equal(targets[4].feature, feature_of(4, targets.spec))
+    assert targets[4].feature.shape == (4, 6, 5)
+    assert cache.targets("train", "tiny")[4].feature is None
+    assert "feature" not in targets[4].encoded
+
+
+def test_features_that_are_not_stored_are_missed_by_name(cache_path: Path) -> None:
+    with pytest.raises(CacheMissingError, match=r"no features of teacher tiny.*targets\.features=true"):
+        Cache(cache_path).targets("train", "tiny", features=True)
+
+
+def test_a_cache_of_before_there_were_ways_to_normalise_has_quantiles_and_no_features(tmp_path: Path) -> None:
+    path = write_tiny_cache(tmp_path / "zarr", splits=("train",))
+    edited = json.loads((path / "zarr.json").read_text())
+    stored = edited["attributes"]["fsmde"]
+    for field in ("normalisation", "feature_channels"):
+        del stored["teachers"]["tiny"]["targets"][field]
+    edited["attributes"]["fsmde_sha256"] = stored_digest(stored)
+    (path / "zarr.json").write_text(json.dumps(edited))
+    cache = Cache(path)
+    assert cache.manifest.teachers["tiny"].targets == teacher_record((64, 96)).targets
+    assert cache.manifest.teachers["tiny"].targets.normalisation == "quantiles"
+    assert len(cache.targets("train", "tiny")[:]) == 6
+
+
+@pytest.mark.parametrize(("field", "other"), [("normalisation", "rank"), ("feature_channels", 5)])
+def test_targets_made_otherwise_are_refused(cache_path: Path, field: str, other: object) -> None:
+    with (
+        CacheWriter(cache_path, dataset(), ImageSpec(height=64, width=96), code_version="test") as writer,
+        pytest.raises(CacheMismatchError, match=f"targets.{field}: .* stored, {other!r} asked"),
+    ):
+        writer.add_teacher("train", "tiny", teacher_record((64, 96), **{field: other}))
 
 
 def test_readers_slice_count_and_travel_to_other_processes(cache_path: Path) -> None:

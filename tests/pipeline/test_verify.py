@@ -40,11 +40,15 @@ def raw(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def sound(raw: Path, masks: Path, cache_world: Cli, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two splits, ego masks, and two teachers of the same network under different names and settings."""
+    """Two splits, ego masks, and two teachers of the same network under different names and settings.
+
+    The second with its features, of which view_relation are the cosines.
+    """
     path = tmp_path_factory.mktemp("sound") / "zarr"
     assert cache_world(raw, path, "--ego-masks", masks).exit_code == 0
     second = ("--teacher-name", "second", "--encoding", "topk", "--no-flip", "--split", "train")
-    assert cache_world(raw, path, "--ego-masks", masks, *second).exit_code == 0
+    settings = ("--set", "targets.features=true", "--set", "targets.normalisation=median")
+    assert cache_world(raw, path, "--ego-masks", masks, *second, *settings).exit_code == 0
     return path
 
 
@@ -183,7 +187,8 @@ def refused(cache: Path, file: Path) -> bool:
     try:
         for i in range(len(opened.split(split))):
             if teachers:
-                opened.targets(split, teachers[0])[i]
+                channels = opened.manifest.teachers[teachers[0]].targets.feature_channels
+                opened.targets(split, teachers[0], features=channels > 0)[i]
             else:
                 opened.split(split)[i]
     except CacheCorruptError:
@@ -206,13 +211,24 @@ def test_500_flipped_bits_are_found_refused_and_mended(
     assert (verified, read) == (500, 500)
 
 
+def test_the_features_are_the_tokens_of_the_view_relation(sound: Path) -> None:
+    cache = Cache(sound)
+    assert cache.manifest.teachers["second"].targets.feature_channels == 32
+    stored = cache.targets("train", "second", features=True)[1]
+    unit = stored.feature.astype(np.float32)
+    unit /= np.linalg.norm(unit, axis=-1, keepdims=True)
+    for relation, (i, j) in zip(stored.view_relation, cache.manifest.dataset.adjacent_pairs, strict=True):
+        np.testing.assert_allclose(relation, unit[i] @ unit[j].T, atol=3e-3)
+
+
 def test_inspect(sound: Path, cli: Cli, tmp_path: Path) -> None:
     result = cli("inspect", sound, "--sheet", tmp_path / "sheet.png")
     assert result.exit_code == 0, result.output
     for named in (
         "CAMERA_01",
         "second",
-        "topk",
+        "topk, u by median",
+        "feature",
         "lidar_depth",
         "000000 (3 rigs)",
         "–: rigs fill the array to different",

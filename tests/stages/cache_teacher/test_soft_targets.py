@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import itertools
+from typing import get_args
 
 import numpy as np
 import pytest
 import torch
 
 from cache_schema import BinSpec, TargetSpec
+from cache_schema.manifest import Normalisation
 from cache_schema.soft_targets import (
     SPREAD_MAX,
     Moments,
@@ -25,8 +27,9 @@ BINS = [BinSpec(count=64), BinSpec(count=64, spacing="power")]
 VIEWS, GRID = 2, (24, 40)
 
 
-def spec(bins: BinSpec, encoding: str = "dense") -> TargetSpec:
-    return TargetSpec.model_validate({"height": GRID[0], "width": GRID[1], "bins": bins, "encoding": encoding})
+def spec(bins: BinSpec, encoding: str = "dense", normalisation: str = "quantiles") -> TargetSpec:
+    settings = {"bins": bins, "encoding": encoding, "normalisation": normalisation}
+    return TargetSpec.model_validate({"height": GRID[0], "width": GRID[1], **settings})
 
 
 def disparity(seed: int = 0, size: tuple[int, int] = (70, 119)) -> torch.Tensor:
@@ -47,12 +50,13 @@ def probabilities(values: torch.Tensor, bins: BinSpec) -> np.ndarray:
     return np.asarray(expand(encode(target, spec(bins, "moments")), spec(bins, "moments")))
 
 
+@pytest.mark.parametrize("normalisation", get_args(Normalisation))
 @pytest.mark.parametrize("bins", BINS, ids=lambda b: b.spacing)
 @pytest.mark.parametrize(("a", "b"), list(itertools.product((0.01, 7.0), (-3.0, 50.0))))
-def test_scale_and_shift_of_the_disparity_do_not_matter(bins: BinSpec, a: float, b: float) -> None:
-    d = disparity()
-    changed = soft_target([PointPrediction(a * d + b)], everywhere(), spec(bins))
-    plain = soft_target([PointPrediction(d)], everywhere(), spec(bins))
+def test_scale_and_shift_of_the_disparity_do_not_matter(normalisation: str, bins: BinSpec, a: float, b: float) -> None:
+    d, how = disparity(), spec(bins, normalisation=normalisation)
+    changed = soft_target([PointPrediction(a * d + b)], everywhere(), how)
+    plain = soft_target([PointPrediction(d)], everywhere(), how)
     assert isinstance(changed, Moments)
     assert isinstance(plain, Moments)
     before, after = (expand(encode(t, spec(bins)), spec(bins)) for t in (plain, changed))
@@ -128,13 +132,30 @@ def test_a_bin_head_keeps_its_modes_on_our_bins(bins: BinSpec) -> None:
     assert edge[half:].sum() == pytest.approx(0.3, abs=0.02)
 
 
-def test_bin_heads_too_ignore_the_scale_of_their_centres() -> None:
+@pytest.mark.parametrize("normalisation", get_args(Normalisation))
+def test_bin_heads_too_ignore_the_scale_of_their_centres(normalisation: str) -> None:
     generator = torch.Generator().manual_seed(0)
     centre = torch.rand((VIEWS, 5, *GRID), generator=generator, dtype=torch.float64) + 0.1
     probability = torch.softmax(torch.rand(centre.shape, generator=generator, dtype=torch.float64) * 4, dim=1)
     targets = [
-        soft_target([BinPrediction(probability, a * centre + b)], everywhere(), spec(BINS[0]))
+        soft_target(
+            [BinPrediction(probability, a * centre + b)], everywhere(), spec(BINS[0], normalisation=normalisation)
+        )
         for a, b in ((1.0, 0.0), (0.01, 50.0))
     ]
     before, after = (t.probability for t in targets if isinstance(t, Probabilities))
     assert np.abs(before - after).max() < 1e-3
+
+
+@pytest.mark.parametrize("normalisation", get_args(Normalisation))
+def test_a_bin_head_that_is_sure_says_what_a_point_says(normalisation: str) -> None:
+    """All probability in a bin whose centre is the disparity: the same mean u as that disparity gives."""
+    how, d = spec(BINS[0], normalisation=normalisation), disparity(size=GRID)
+    point = soft_target([PointPrediction(d)], everywhere(), how)
+    certain = soft_target([BinPrediction(torch.ones(VIEWS, 1, *GRID), d[:, None])], everywhere(), how)
+    assert isinstance(point, Moments)
+    assert isinstance(certain, Probabilities)
+    inside = (point.mean > 0.1) & (point.mean < 0.9)
+    assert inside.mean() > 0.2
+    found = expected_position(certain.probability, how.bins)
+    np.testing.assert_allclose(found[inside], point.mean[inside], atol=0.01)

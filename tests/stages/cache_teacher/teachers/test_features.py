@@ -10,7 +10,7 @@ from torch import nn
 from transformers import AutoModelForDepthEstimation
 
 from cache_schema.errors import TeacherError
-from stages.cache_teacher.teachers.features import FeatureTap
+from stages.cache_teacher.teachers.features import FeatureTap, channels_of
 
 LAST_LAYER = {
     "depth_anything": lambda network, x: network.backbone(x).feature_maps[-1][:, 1:],
@@ -41,6 +41,7 @@ def test_features_are_the_last_layer_of_the_backbone(architecture, teacher_folde
         expected = LAST_LAYER[architecture](network, images)
 
     assert features.shape == (2, 32, *GRID_HW[architecture])
+    assert channels_of(network.config) == 32
     as_tokens = features.flatten(2).transpose(1, 2)
     torch.testing.assert_close(as_tokens, expected if expected.ndim == 3 else expected.flatten(2).transpose(1, 2))
 
