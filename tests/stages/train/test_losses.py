@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from stages.train.config import LossConfig
 from stages.train.losses import (
-    TeacherTargets,
+    Projector,
     angle_difference,
     bin_divergence,
     cross_depth,
@@ -21,48 +21,23 @@ from stages.train.losses import (
 )
 from stages.train.losses.pseudo_label import aligned
 from stages.train.losses.rkd import teacher_tokens
-from stages.train.student import StudentOutput
-from stages.train.student.bins import enlarge, expected_depth, metric_depth
-from stages.train.student.heads import Bins
+from stages.train.student.bins import metric_depth
 from stages.view_relation import pool_tokens, view_relation
+from tests.stages.train.losses.samples import (
+    PAIRS,
+    STUDENT_CHANNELS,
+    TEACHER_CHANNELS,
+    B,
+    H,
+    V,
+    W,
+    depths,
+    probabilities,
+    student_output,
+    teacher_targets,
+)
 
-B, V, H, W = 1, 2, 8, 12
-PAIRS = ((0, 1), (1, 0))
 FADES = ("none", "linear", "cosine")
-
-
-def depths() -> torch.Tensor:
-    return torch.rand(B, V, H, W) * 50 + 2
-
-
-def probabilities(bins: int) -> torch.Tensor:
-    return torch.randn(B, V, bins, H // 4, W // 4).softmax(dim=2)
-
-
-def student_output(bins: int, dtype: torch.dtype = torch.float32) -> StudentOutput:
-    logits = torch.randn(B, V, bins, H // 4, W // 4, dtype=dtype, requires_grad=True)
-    gaps = torch.randn(B, V, bins, dtype=dtype, requires_grad=True)
-    centres = 100 * gaps.exp().cumsum(dim=-1).flip(-1)
-    log_probability = logits.log_softmax(dim=2)
-    coarse_depth_m = expected_depth(log_probability.exp(), centres, "depth")
-    return StudentOutput(
-        depth_m=enlarge(coarse_depth_m, (H, W)),
-        coarse_depth_m=coarse_depth_m,
-        bins=Bins(log_probability, centres, "depth"),
-        features=torch.randn(B, V, 5, 2, 3, dtype=dtype, requires_grad=True),
-    )
-
-
-def teacher_targets(bins: int, mask: torch.Tensor) -> TeacherTargets:
-    return TeacherTargets(
-        probability=probabilities(bins),
-        disparity=torch.rand(mask.shape),
-        certainty=None,
-        mask=mask,
-        view_relation=torch.rand(B, len(PAIRS), 4, 4),
-        pairs=PAIRS,
-        token_grid=(2, 2),
-    )
 
 
 def test_masked_mean_is_the_mean_of_what_the_mask_keeps():
@@ -314,29 +289,16 @@ def test_a_teachers_token_is_the_mean_where_the_mask_holds():
     assert valid.tolist() == [[True] * 7 + [False]]
 
 
-@pytest.mark.parametrize("bins", [2, 16])
-@pytest.mark.parametrize("points", [0, 1, B * V * H * W])
-@pytest.mark.parametrize("masked", [True, False])
-def test_the_whole_loss_and_its_gradient_are_finite(bins, points, masked):
-    output = student_output(bins)
-    truth = torch.zeros(B * V * H * W).index_fill(0, torch.arange(points), 9.0).reshape(B, V, H, W)
-    mask = torch.full((B, V, H // 4, W // 4), not masked)
-    weights = LossConfig(pseudo_label=1, rkd=1)
-    total, terms = total_loss(output, truth, truth > 0, teacher_targets(bins, mask), weights)
-    total.backward()
-    assert total.isfinite()
-    assert set(terms) == {"lidar", "kl", "cross", "view_relation", "pseudo_label", "rkd_distance", "rkd_angle"}
-    assert output.features.grad.isfinite().all()
-    if masked:
-        assert all(terms[name] == 0 for name in ("kl", "pseudo_label", "rkd_distance", "rkd_angle"))
-
-
 def test_the_total_is_the_weighted_sum_of_its_terms():
-    weights = LossConfig(ckd=2, kl=0.3, cross=0.7, view_relation=5, pseudo_label=0.4, rkd=0.6)
+    weights = LossConfig(
+        ckd=2, kl=0.3, cross=0.7, view_relation=5, pseudo_label=0.4, rkd=0.6, features=0.9, metric_kd=0.8
+    )
     truth = depths()
     everywhere = torch.ones(B, V, H // 4, W // 4, dtype=torch.bool)
-    total, t = total_loss(student_output(16), truth, truth > 0, teacher_targets(16, everywhere), weights)
+    projector, teacher = Projector(STUDENT_CHANNELS, TEACHER_CHANNELS), teacher_targets(16, everywhere)
+    total, t = total_loss(student_output(16), truth, truth > 0, teacher, weights, projector=projector)
     rivals = 0.4 * t["pseudo_label"] + 0.6 * (t["rkd_distance"] + 2 * t["rkd_angle"])
+    rivals = rivals + 0.9 * t["features"] + 0.8 * t["metric_kd"]
     method = 2 * (0.3 * t["kl"] + 0.7 * t["cross"]) + 5 * t["view_relation"]
     torch.testing.assert_close(total, t["lidar"] + method + rivals)
 
@@ -355,11 +317,12 @@ def test_the_teachers_terms_fade_and_lidar_stays():
     assert shares["cosine"] == pytest.approx([1, 0.854, 0.5, 0], abs=1e-3)
 
 
-def test_ckd_is_refused_for_a_student_without_bins():
+def test_terms_that_compare_bins_are_refused_for_a_student_without():
     truth, everywhere = depths(), torch.ones(B, V, H // 4, W // 4, dtype=torch.bool)
     output = dataclasses.replace(student_output(16), bins=None)
-    with pytest.raises(ValueError, match="head is regression"):
-        total_loss(output, truth, truth > 0, teacher_targets(16, everywhere), LossConfig())
+    for weights in (LossConfig(), LossConfig(ckd=0, metric_kd=1)):
+        with pytest.raises(ValueError, match="head is regression"):
+            total_loss(output, truth, truth > 0, teacher_targets(16, everywhere), weights)
 
 
 def test_the_baseline_is_lidar_alone():
@@ -368,25 +331,3 @@ def test_the_baseline_is_lidar_alone():
     total, terms = total_loss(output, truth, truth > 0, None, LossConfig(ckd=0, view_relation=0))
     assert list(terms) == ["lidar"]
     torch.testing.assert_close(total, silog(output.depth_m, truth, truth > 0))
-
-
-def test_gradients():
-    def check(loss, *inputs):
-        assert torch.autograd.gradcheck(loss, [x.double().requires_grad_() for x in inputs])
-
-    truth = depths().double()
-    some = torch.rand(B, V, H, W) > 0.5
-    cells = torch.rand(B, V, H // 4, W // 4) > 0.3
-    teacher = probabilities(4).double()
-    relation = torch.rand(B, 2, 4, 4).double()
-    check(lambda x: masked_mean(x, some), depths())
-    check(lambda x: silog(x, truth, some), depths())
-    check(lambda x: bin_divergence(x.log_softmax(dim=2), teacher, cells), torch.randn(B, V, 4, H // 4, W // 4))
-    check(lambda x: cross_depth(teacher, x, "depth", truth, some), torch.rand(B, V, 4) * 20 + 5)
-    check(lambda x: relation_distance(x, relation, PAIRS, (2, 2)), torch.randn(B, V, 3, 4, 4))
-    smooth = torch.rand(B, V, 6, 8).double()
-    pixels = some_pixels()
-    check(lambda x: disparity_difference(x, smooth, pixels), torch.rand(B, V, 6, 8))
-    others, valid = torch.randn(B, 5, 4).double(), torch.arange(5).expand(B, 5) < 4
-    check(lambda x: distance_difference(x, others, valid), torch.randn(B, 5, 3))
-    check(lambda x: angle_difference(x, others, valid), torch.randn(B, 5, 3))

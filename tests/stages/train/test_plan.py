@@ -120,7 +120,36 @@ def test_ckd_without_bins_is_refused():
         TrainConfig(student=STUDENT.model_copy(update={"head": "regression"}))
 
 
-@pytest.mark.parametrize("term", ["ckd", "view_relation", "pseudo_label", "rkd"])
+def test_metric_distillation_without_bins_is_refused():
+    with pytest.raises(ValueError, match=r"losses\.metric_kd needs bins.*losses\.metric_kd=0"):
+        TrainConfig(
+            student=STUDENT.model_copy(update={"head": "regression"}),
+            losses=LossConfig(ckd=0, view_relation=0, metric_kd=1),
+        )
+
+
+def test_metric_distillation_needs_no_equal_bins(cache: Path, tmp_path: Path):
+    student = STUDENT.model_copy(update={"bins": 24})
+    plan(small_config(student=student, losses=LossConfig(ckd=0, metric_kd=1)), cache, tmp_path / "run")
+
+
+@pytest.mark.parametrize("term", ["pseudo_label", "metric_kd"])
+def test_ranks_are_no_disparities_to_align(tmp_path: Path, term: str):
+    ranked = write_tiny_cache(tmp_path / "zarr", splits=("train",), normalisation="rank")
+    plan(small_config(), ranked, tmp_path / "run")
+    losses = LossConfig().model_copy(update={term: 1.0})
+    with pytest.raises(ConfigError, match=rf"losses\.{term} aligns.*by rank.*losses\.{term}=0.*quantiles or median"):
+        plan(small_config(losses=losses), ranked, tmp_path / "run")
+
+
+def test_feature_regression_needs_a_cache_with_features(cache: Path, tmp_path: Path):
+    losses = LossConfig(features=1)
+    with pytest.raises(CacheMissingError, match=r"no features of teacher tiny.*targets\.features=true"):
+        plan(small_config(losses=losses), cache, tmp_path / "run")
+    plan(small_config(losses=losses), write_tiny_cache(tmp_path / "zarr", feature_channels=5), tmp_path / "run")
+
+
+@pytest.mark.parametrize("term", ["ckd", "view_relation", "pseudo_label", "rkd", "features", "metric_kd"])
 def test_every_term_but_lidar_needs_a_teacher(frames_only: Path, tmp_path: Path, term: str):
     losses = LossConfig(ckd=0, view_relation=0).model_copy(update={term: 0.1})
     with pytest.raises(CacheMissingError, match="cache-teacher"):

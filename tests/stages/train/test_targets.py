@@ -15,10 +15,13 @@ from cache_schema.soft_targets import (
     normal_bins,
 )
 from stages.train.batch import EncodedTargets, collate
-from stages.train.loader import RigDataset
+from stages.train.config import LossConfig
+from stages.train.execute import first_state, open_loader
+from stages.train.loader import RigDataset, read_batches
+from stages.train.plan import plan
 from stages.train.targets import cells_with, certainty, is_sky, resample, teacher_targets, usable_points
-from tests.stages.train.small import STUDENT
-from tests.tiny_cache import NATIVE, PAIRS, teacher_record
+from tests.stages.train.small import STUDENT, small_config
+from tests.tiny_cache import NATIVE, PAIRS, feature_of, teacher_record, write_tiny_cache
 
 
 def batch(cache: Path):
@@ -38,6 +41,22 @@ def test_targets_are_probabilities_on_the_students_grid(cache: Path, grid):
     assert targets.mask.shape == (2, 4, *grid)
     assert targets.disparity.shape == (2, 4, *grid)
     assert targets.view_relation.shape == (2, 4, 6, 6)
+
+
+def test_features_are_read_where_a_loss_needs_them(tmp_path: Path):
+    path = write_tiny_cache(tmp_path / "zarr", splits=("train",), feature_channels=5)
+    for needed in (True, False):
+        settings = small_config(losses=LossConfig(features=float(needed)))
+        made = plan(settings, path, tmp_path / "run")
+        first = next(read_batches(open_loader(made, first_state(made.config), torch.device("cpu"))))
+        rigs, spec = first.to(torch.device("cpu")), made.data.teacher.targets
+        targets = teacher_targets(rigs.targets, rigs.world, spec=spec, pairs=PAIRS, grid=(16, 24), sky_u=None)
+        if needed:
+            which = [int(name[-8]) * 3 + int(name[-1]) for name in rigs.rigs]  # as `sample_name` counts them
+            stored = np.stack([feature_of(rig, spec) for rig in which]).astype(np.float32)
+            np.testing.assert_array_equal(targets.features, stored)
+        else:
+            assert targets.features is None
 
 
 def test_the_disparity_is_the_expected_position_of_the_probabilities(cache: Path):
