@@ -9,7 +9,7 @@ from typing import Literal
 from pipeline.settings import ReproduceConfig
 from stages.train.config import TrainConfig, UnlabelledConfig
 
-TERMS = ("ckd", "view_relation", "pseudo_label", "rkd")
+TERMS = ("ckd", "view_relation", "pseudo_label", "rkd", "features", "metric_kd")
 """Weights in `losses` of what a teacher teaches."""
 
 BASELINE = "lidar"
@@ -27,7 +27,8 @@ class Variant:
     terms: tuple[str, ...] = ()
     head: Literal["bins", "regression"] = "bins"
     unlabelled: bool = True
-    """Whether it learns from rigs without LiDAR where there are any; without a teacher there is nothing to learn."""
+    """Whether it learns from rigs without LiDAR where there are any; without a teacher there is nothing to learn, and
+    logit distillation in metric depth takes the teacher's scale from LiDAR."""
 
 
 VARIANTS: Mapping[str, Variant] = {
@@ -35,6 +36,10 @@ VARIANTS: Mapping[str, Variant] = {
     BASELINE: Variant("LiDAR only, with bins: the baseline"),
     "pseudo_label": Variant("LiDAR, and the teacher's disparity up to scale and shift", ("pseudo_label",)),
     "rkd": Variant("LiDAR, and distances and angles between the tokens of a rig (RKD)", ("rkd",)),
+    "feature": Variant("LiDAR, and the teacher's features through a projector", ("features",)),
+    "metric_kd": Variant(
+        "LiDAR, and bin probabilities of the teacher fitted to LiDAR", ("metric_kd",), unlabelled=False
+    ),
     "ckd": Variant("LiDAR, and the teacher's bin probabilities (CKD)", ("ckd",)),
     "vrkd": Variant("LiDAR, and the teacher's view relation (VRKD)", ("view_relation",)),
     METHOD: Variant("LiDAR, CKD and VRKD: the method", ("ckd", "view_relation")),

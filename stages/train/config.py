@@ -211,8 +211,8 @@ class TrainConfig(Record):
     @model_validator(mode="after")
     def _a_teacher_for_the_unlabelled(self) -> TrainConfig:
         if self.unlabelled is not None and not self.losses.teaches_without_lidar:
-            needs = "none but losses.metric_kd, which needs LiDAR" if self.losses.needs_teacher else "no loss"
-            raise ValueError(f"unlabelled rigs teach what a teacher knows of them, and {needs} needs a teacher")
+            found = "losses.metric_kd needs LiDAR too" if self.losses.needs_teacher else "no loss needs a teacher"
+            raise ValueError(f"unlabelled rigs teach what a teacher knows of them, and {found}")
         if self.unlabelled is not None and self.unlabelled.cache is None and self.unlabelled.split == self.split:
             raise ValueError(f"unlabelled rigs are those of split {self.split} itself; name another cache or split")
         return self

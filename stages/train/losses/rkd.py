@@ -1,7 +1,7 @@
 """A rival: relational knowledge distillation (RKD, Park et al., CVPR 2019, arXiv 1904.05068).
 
-What is related is our choice, for the cache keeps no raw features of the teacher: the examples are tokens of all
-views of a rig, `TOKEN_GRID` per view. A token of the teacher is the average of its bin probabilities over a cell of
+What is related is our choice, for a cache need not keep features of the teacher: the examples are tokens of all views
+of a rig, `TOKEN_GRID` per view. A token of the teacher is the average of its bin probabilities over a cell of
 that grid (without own car and sky), one of the student the average of its encoder's last features there. The two
 live in different spaces; RKD compares only distances and angles within each.
 """

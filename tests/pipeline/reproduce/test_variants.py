@@ -16,7 +16,8 @@ from stages.train.plan import plan
 from tests.stages.train.small import small_config
 from tests.tiny_cache import write_tiny_cache
 
-BASE = small_config(losses=LossConfig(ckd=0.2, view_relation=0.4, pseudo_label=0.3, rkd=0.6))
+LOSSES = LossConfig(ckd=0.2, view_relation=0.4, pseudo_label=0.3, rkd=0.6, features=0.7, metric_kd=0.8)
+BASE = small_config(losses=LOSSES)
 
 
 def settings(train: TrainConfig = BASE, **more: object) -> ReproduceConfig:
@@ -26,7 +27,7 @@ def settings(train: TrainConfig = BASE, **more: object) -> ReproduceConfig:
 
 @pytest.fixture(scope="module")
 def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_tiny_cache(tmp_path_factory.mktemp("cache") / "zarr")
+    return write_tiny_cache(tmp_path_factory.mktemp("cache") / "zarr", feature_channels=5)
 
 
 def changed(config: TrainConfig) -> dict[str, float]:
@@ -40,6 +41,8 @@ def test_each_variant_keeps_its_own_terms_with_the_weights_of_the_settings() -> 
         "lidar": {},
         "pseudo_label": {"pseudo_label": 0.3},
         "rkd": {"rkd": 0.6},
+        "feature": {"features": 0.7},
+        "metric_kd": {"metric_kd": 0.8},
         "ckd": {"ckd": 0.2},
         "vrkd": {"view_relation": 0.4},
         "ckd_vrkd": {"ckd": 0.2, "view_relation": 0.4},
@@ -81,7 +84,7 @@ def test_rigs_without_lidar_go_to_those_that_have_a_teacher_and_all_see_as_many(
     assert compared(settings()) == VARIANTS
     trained = {name: training_of(config, name, 0) for name in compared(config)}
     alone = {name for name, each in trained.items() if each.unlabelled is None}
-    assert alone == {"regression", "lidar", SAME_RIGS}
+    assert alone == {"regression", "lidar", "metric_kd", SAME_RIGS}
     for name, each in trained.items():
         assert each.loader.batch_rigs == (5 if name in alone else 2)
         assert each.unlabelled is None or (each.unlabelled.cache, each.unlabelled.batch_rigs) == ("zarr-unlabelled", 3)
