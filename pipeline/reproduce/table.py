@@ -65,7 +65,7 @@ def provenance(result: ComparisonResult) -> list[str]:
     """What the figures were made from, in sentences."""
     data, machine, low_high = result.data, result.machine, result.protocol.range_m
     spread = "mean ± standard deviation over seeds" if len(result.seeds) > 1 else "one seed, so no spread"
-    further = f" and {data.unlabelled_rigs} without LiDAR, for those that learn from them" if data.unlabelled_rigs else ""
+    further = f" and {data.unlabelled_rigs} without LiDAR, for those they teach" if data.unlabelled_rigs else ""
     return [
         *([result.note] if result.note else []),
         f"fsmde {result.code_version} on {data.dataset} {data.version}: trained on {data.train_rigs} rigs of "

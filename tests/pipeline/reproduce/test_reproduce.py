@@ -115,7 +115,7 @@ def test_further_rigs_without_lidar_are_cached_and_compared(
     table = (tmp_path / "table.md").read_text()
     assert "| ckd_vrkd_same |" in table
     further = Cache(tmp_path / "zarr-unlabelled").manifest.splits["train"].rigs
-    assert f"of 6 views and {further} without LiDAR, for those that learn from them" in table
+    assert f"of 6 views and {further} without LiDAR, for those they teach" in table
 
 
 def test_further_rigs_that_are_not_there_are_missed_before_any_work(
