@@ -4,8 +4,7 @@ In all ways u grows with the disparity, from 0 (sky, far) to 1 (near), and d and
 differ in what sets the scale. With `quantiles` it is the nearest things in view. With `median` it is what lies in the
 middle, mostly the road, so that a car close by does not push the rest together; both are linear in the disparity, as
 a fit to LiDAR needs. With `rank` every part of [0, 1] holds as many pixels, so that uniform bins are as full as can be
-(bins at quantiles of u would do the same), but distances are lost. Sky and very far pixels have the same u in all
-three, at or below `FAR_U`.
+(bins at quantiles of u would do the same), but distances are lost. The sky is at or below `FAR_U` in all three.
 
 The abstract of arXiv 2512.08700 does not fix any of this; the choices are ours.
 """

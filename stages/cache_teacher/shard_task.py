@@ -126,7 +126,7 @@ class Workbench:
         relation: Float16[np.ndarray, "pair T T"] = (
             view_relation(tokens, self.context.identity.adjacent_pairs).cpu().numpy().astype(np.float16)
         )
-        feature = {"feature": _half(tokens)} if spec.feature_channels else {}
+        feature = {"feature": in_half_precision(tokens)} if spec.feature_channels else {}
         return {**encode(target, spec), "view_relation": relation, **feature}
 
     def ego_mask_index(self, scene: str) -> np.ndarray:
@@ -198,7 +198,7 @@ def _rigs(bench: Workbench, task: ShardTask, frames: dict[str, np.ndarray] | Non
                 future.cancel()
 
 
-def _half(tokens: Float[Tensor, "V T C"]) -> Float16[np.ndarray, "V T C"]:
+def in_half_precision(tokens: Float[Tensor, "V T C"]) -> Float16[np.ndarray, "V T C"]:
     """Tokens as they are stored. Raises TeacherError where they are too large for that."""
     half: Float16[np.ndarray, "V T C"] = tokens.half().cpu().numpy()
     if not np.isfinite(half).all():

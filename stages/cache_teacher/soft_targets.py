@@ -1,8 +1,7 @@
 """From what a teacher predicted to scale-invariant bin probabilities (design: p_T), on the target grid.
 
-Every test-time view is normalised on its own, because a teacher's scale and shift change from one to the next
-(`normalisation`). Where the test-time views disagree the target widens: that is the teacher's own uncertainty, paid
-once.
+Every test-time view is normalised on its own, as `normalisation` says, because a teacher's scale and shift change from
+one to the next. Where they disagree the target widens: that is the teacher's own uncertainty, paid once.
 
 The abstract of arXiv 2512.08700 does not fix any of this; the choices are ours.
 """
