@@ -16,18 +16,22 @@ class EncodedTargets:
 
     encoded: dict[str, Shaped[Tensor, "B ..."]]
     view_relation: Float16[Tensor, "B P T T"]
+    related: Bool[Tensor, "B P"]
+    """Pairs of views that the student sees as the teacher did when it related them."""
 
 
 @dataclass(frozen=True)
 class TrainBatch:
-    """B rigs. `lidar_depth_m` is 0 where there is no point; `world` is False on the own car.
+    """B rigs. `lidar_depth_m` is 0 where there is no point; `world` is False on the own car, and in blanked views.
 
-    `rigs` names each rig as scene/sample.
+    Where rigs are cropped, images and LiDAR show the `windows` (top, left and extent as shares of the image), the same
+    for all views; `world` and the targets are of whole views. `rigs` names each rig as scene/sample.
     """
 
     images: UInt8[Tensor, "B V H W 3"]
     lidar_depth_m: Float32[Tensor, "B V H W"]
     world: Bool[Tensor, "B V H W"]
+    windows: Float32[Tensor, "B 3"] | None
     targets: EncodedTargets | None
     rigs: tuple[str, ...]
 
@@ -43,16 +47,25 @@ class TrainBatch:
         targets = self.targets
         if targets is not None:
             encoded = {name: change(tensor) for name, tensor in targets.encoded.items()}
-            targets = EncodedTargets(encoded, change(targets.view_relation))
-        return TrainBatch(change(self.images), change(self.lidar_depth_m), change(self.world), targets, self.rigs)
+            targets = EncodedTargets(encoded, change(targets.view_relation), change(targets.related))
+        return TrainBatch(
+            images=change(self.images),
+            lidar_depth_m=change(self.lidar_depth_m),
+            world=change(self.world),
+            windows=None if self.windows is None else change(self.windows),
+            targets=targets,
+            rigs=self.rigs,
+        )
 
 
 def collate(batches: Sequence[TrainBatch]) -> TrainBatch:
     """Join batches into one."""
+    windows = [batch.windows for batch in batches if batch.windows is not None]
     return TrainBatch(
         images=torch.cat([batch.images for batch in batches]),
         lidar_depth_m=torch.cat([batch.lidar_depth_m for batch in batches]),
         world=torch.cat([batch.world for batch in batches]),
+        windows=torch.cat(windows) if windows else None,
         targets=_join_targets([batch.targets for batch in batches if batch.targets is not None]),
         rigs=tuple(rig for batch in batches for rig in batch.rigs),
     )
@@ -65,4 +78,5 @@ def _join_targets(targets: Sequence[EncodedTargets]) -> EncodedTargets | None:
     return EncodedTargets(
         encoded={name: torch.cat([target.encoded[name] for target in targets]) for name in names},
         view_relation=torch.cat([target.view_relation for target in targets]),
+        related=torch.cat([target.related for target in targets]),
     )

@@ -28,7 +28,8 @@ class TeacherTargets:
 
     `probability` is over K bins, `disparity` its expected position u in [0, 1] and `certainty`, where it is asked for,
     the width of a target without doubt as a share of its own, at most 1; all count where `mask` holds.
-    `view_relation` holds R_ij for each of the P `pairs`, between tokens pooled on `token_grid` (rows, columns).
+    `view_relation` holds R_ij for each of the P `pairs`, between tokens pooled on `token_grid` (rows, columns);
+    it counts where `related` holds, or everywhere if that is none.
     """
 
     probability: Float[Tensor, "B V K h w"]
@@ -38,6 +39,7 @@ class TeacherTargets:
     view_relation: Float[Tensor, "B P T T"]
     pairs: tuple[tuple[int, int], ...]
     token_grid: tuple[int, int]
+    related: Bool[Tensor, "B P"] | None = None
 
 
 def total_loss(
@@ -85,6 +87,7 @@ def total_loss(
             teacher.token_grid,
             weights.relation,
             facing=weights.facing,
+            mask=teacher.related,
         )
         add("view_relation", relation, weights.view_relation)
     if teacher is not None and weights.pseudo_label > 0:
