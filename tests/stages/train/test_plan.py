@@ -6,7 +6,7 @@ import pytest
 from cache_schema import CacheWriter, ImageSpec
 from cache_schema.errors import CacheIncompleteError, CacheMissingError, ConfigError, TrainingError
 from stages.progress import Silent
-from stages.train.config import LoaderConfig, LossConfig, OptimizerConfig, TrainConfig
+from stages.train.config import AugmentConfig, CropConfig, LoaderConfig, LossConfig, OptimizerConfig, TrainConfig
 from stages.train.execute import execute
 from stages.train.plan import plan
 from tests.stages.train.small import LIDAR_ONLY, STUDENT, small_config
@@ -118,6 +118,21 @@ def test_unknown_and_contradictory_settings_are_refused():
 def test_ckd_without_bins_is_refused():
     with pytest.raises(ValueError, match=r"losses\.ckd needs bins.*losses\.ckd=0"):
         TrainConfig(student=STUDENT.model_copy(update={"head": "regression"}))
+
+
+def test_a_lopsided_ring_is_not_mirrored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("tests.tiny_cache.PAIRS", ((0, 1), (1, 2)))
+    lopsided = write_tiny_cache(tmp_path / "zarr")
+    with pytest.raises(ConfigError, match=r"augment\.mirror needs a ring.*neighbours 0–1, 1–2 have none"):
+        plan(small_config(augment=AugmentConfig(mirror=0.5)), lopsided, tmp_path / "run")
+    assert plan(small_config(), lopsided, tmp_path / "run").steps == 4
+
+
+def test_a_view_relation_that_every_crop_takes_away_is_refused():
+    crop = CropConfig(probability=1)
+    with pytest.raises(ValueError, match=r"augment\.crop\.probability=1.*losses\.view_relation=0"):
+        TrainConfig(augment=AugmentConfig(crop=crop))
+    TrainConfig(augment=AugmentConfig(crop=crop), losses=LossConfig(view_relation=0))
 
 
 @pytest.mark.parametrize("term", ["ckd", "view_relation", "pseudo_label", "rkd"])
