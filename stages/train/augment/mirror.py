@@ -41,10 +41,10 @@ def mirror_rig(batch: TrainBatch, pairs: Pairs, token_grid: tuple[int, int] | No
     Raises ConfigError where the ring of cameras is not its own mirror image.
     """
     views = mirrored_views(batch.images.shape[1])
+    sources = mirrored_pairs(pairs, len(views))
     targets = batch.targets
     if targets is not None:
         assert token_grid is not None
-        sources = mirrored_pairs(pairs, len(views))
         targets = EncodedTargets(
             encoded={name: _flipped(tensor[:, views]) for name, tensor in targets.encoded.items()},
             view_relation=mirror_relation(targets.view_relation[:, sources], token_grid),

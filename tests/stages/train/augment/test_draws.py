@@ -2,7 +2,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stages.train.augment import WHOLE, Draw, Window, draw_for
@@ -21,11 +21,13 @@ def many(config: AugmentConfig, count: int = 600) -> list[Draw]:
     return [draw_for(Visit(seed=0, stream=0, epoch=0, rig=rig), config, 6) for rig in range(count)]
 
 
+@settings(deadline=None)
 @given(visit=visits)
 def test_nothing_happens_unless_asked_for(visit):
     assert draw_for(visit, AugmentConfig(), 6) == Draw()
 
 
+@settings(deadline=None)
 @given(visit=visits)
 def test_a_draw_follows_from_the_visit_alone(visit):
     draw = draw_for(visit, EVERY_AUGMENTATION, 6)
@@ -39,6 +41,7 @@ def test_a_draw_follows_from_the_visit_alone(visit):
         assert draw_for(other, EVERY_AUGMENTATION, 6).colour != draw.colour
 
 
+@settings(deadline=None)
 @given(visit=visits)
 def test_no_setting_changes_what_another_one_draws(visit):
     everything = draw_for(visit, EVERY_AUGMENTATION, 6)
@@ -64,6 +67,7 @@ def test_draws_never_change_between_versions():
     )
 
 
+@settings(deadline=None)
 @given(visit=visits, zoom=zooms)
 def test_windows_lie_inside_the_image(visit, zoom):
     config = AugmentConfig(crop=CropConfig(probability=1, zoom=zoom))

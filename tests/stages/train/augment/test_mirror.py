@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cache_schema.errors import ConfigError
@@ -26,6 +26,7 @@ def test_views_change_sides_and_the_one_in_front_stays():
     assert mirrored_views(1) == [0]
 
 
+@settings(deadline=None)
 @given(**rigs)
 def test_mirrored_codes_expand_to_the_mirrored_probabilities(seed, views, size, encoding):
     spec = spec_of(size, encoding)
@@ -40,6 +41,7 @@ def test_mirrored_codes_expand_to_the_mirrored_probabilities(seed, views, size, 
     assert np.array_equal(found, exact[:, order, ..., ::-1])
 
 
+@settings(deadline=None)
 @given(**rigs, left=st.integers(0, GRAIN // 2), extent=st.integers(1, GRAIN // 2))
 def test_twice_is_the_identity(seed, views, size, encoding, left, extent):
     spec = spec_of(size, encoding)
@@ -49,6 +51,7 @@ def test_twice_is_the_identity(seed, views, size, encoding, left, extent):
     assert_same(mirror_rig(once, RINGS[views], spec.token_grid), batch)
 
 
+@settings(deadline=None)
 @given(
     seed=st.integers(0, 2**32 - 1),
     views=st.sampled_from(sorted(RINGS)),

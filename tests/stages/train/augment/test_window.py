@@ -4,7 +4,7 @@ from math import floor
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -51,6 +51,7 @@ def test_a_window_of_whole_cells_shows_those_cells():
     torch.testing.assert_close(seen(values, QUARTER, (4, 6)), values[..., 2:6, 6:12])
 
 
+@settings(deadline=None)
 @given(window=windows(), cells=sizes, grid=sizes, seed=st.integers(0, 999))
 def test_probabilities_stay_probabilities(window, cells, grid, seed):
     generator = torch.Generator().manual_seed(seed)
@@ -60,6 +61,7 @@ def test_probabilities_stay_probabilities(window, cells, grid, seed):
     torch.testing.assert_close(found.sum(dim=2), torch.ones(1, 2, *grid))
 
 
+@settings(deadline=None)
 @given(window=windows(), cells=sizes, grid=sizes)
 def test_every_cell_shows_the_place_where_it_is(window, cells, grid):
     v, u = torch.meshgrid(*((torch.arange(n) + 0.5) / n for n in cells), indexing="ij")
@@ -75,6 +77,7 @@ def test_every_cell_shows_the_place_where_it_is(window, cells, grid):
         torch.testing.assert_close(found, there[inner, None].expand_as(found), atol=atol, rtol=0)
 
 
+@settings(deadline=None)
 @given(window=windows(least=1), u=st.integers(0, 1935), v=st.integers(0, 1215), size=sizes)
 def test_a_point_goes_where_the_window_shows_it(window, u, v, size):
     found = rasterise(LidarView(np.array([[u, v]], np.uint16), np.ones(1, np.float32)), (1216, 1936), size, window)
