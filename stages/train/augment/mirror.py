@@ -40,13 +40,12 @@ def mirror_rig(batch: TrainBatch, pairs: Pairs, token_grid: tuple[int, int] | No
 
     Raises ConfigError where the ring of cameras is not its own mirror image.
     """
-    views = mirrored_views(batch.images.shape[1])
-    sources = mirrored_pairs(pairs, len(views))
+    sources = mirrored_pairs(pairs, batch.images.shape[1])
     targets = batch.targets
     if targets is not None:
         assert token_grid is not None
         targets = EncodedTargets(
-            encoded={name: _flipped(tensor[:, views]) for name, tensor in targets.encoded.items()},
+            encoded={name: _mirrored(tensor) for name, tensor in targets.encoded.items()},
             view_relation=mirror_relation(targets.view_relation[:, sources], token_grid),
             related=targets.related[:, sources],
         )
@@ -55,9 +54,9 @@ def mirror_rig(batch: TrainBatch, pairs: Pairs, token_grid: tuple[int, int] | No
         top, left, extent = windows.unbind(dim=1)
         windows = torch.stack([top, 1 - left - extent, extent], dim=1)
     return TrainBatch(
-        images=batch.images[:, views].flip(3),
-        lidar_depth_m=_flipped(batch.lidar_depth_m[:, views]),
-        world=_flipped(batch.world[:, views]),
+        images=_mirrored(batch.images, width_axis=3),
+        lidar_depth_m=_mirrored(batch.lidar_depth_m),
+        world=_mirrored(batch.world),
         windows=windows,
         targets=targets,
         rigs=batch.rigs,
@@ -71,7 +70,7 @@ def mirror_relation(relation: Float[Tensor, "B P T T"], token_grid: tuple[int, i
     return relation[:, :, token][:, :, :, token].transpose(-1, -2)
 
 
-def _flipped(x: Shaped[Tensor, "*shape w"]) -> Shaped[Tensor, "*shape w"]:
+def _mirrored(x: Shaped[Tensor, "B V *map"], width_axis: int = -1) -> Shaped[Tensor, "B V *map"]:
     if x.dtype == torch.uint16:  # torch flips int16, but not uint16
-        return x.view(torch.int16).flip(-1).view(torch.uint16)
-    return x.flip(-1)
+        return _mirrored(x.view(torch.int16), width_axis).view(torch.uint16)
+    return x.index_select(1, torch.tensor(mirrored_views(x.shape[1]))).flip(width_axis)
