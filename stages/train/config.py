@@ -195,7 +195,7 @@ class CropConfig(Record):
 
 
 class AugmentConfig(Record):
-    """How rigs are varied each time they are seen; nothing is by default. Only training does this."""
+    """How rigs are varied each time they are seen: not at all by default. Only training does this."""
 
     mirror: float = Field(default=0, ge=0, le=1)
     """Share of rigs that are mirrored: every view flipped, left and right views swapped."""
