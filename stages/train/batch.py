@@ -16,20 +16,24 @@ class EncodedTargets:
 
     encoded: dict[str, Shaped[Tensor, "B ..."]]
     view_relation: Float16[Tensor, "B P T T"]
+    whole: Bool[Tensor, "B V"]
+    """Views that the student sees as the teacher did: tokens of the others are of something else."""
     feature: Float16[Tensor, "B V T C"] | None = None
     """The teacher's tokens, where a loss needs them."""
 
 
 @dataclass(frozen=True)
 class TrainBatch:
-    """B rigs. `lidar_depth_m` is 0 where there is no point; `world` is False on the own car.
+    """B rigs. `lidar_depth_m` is 0 where there is no point; `world` is False on the own car, and in blanked views.
 
-    `rigs` names each rig as scene/sample.
+    Where rigs are cropped, images and LiDAR show the `windows` (top, left and extent as shares of the image), the same
+    for all views; `world` and the targets are of whole views. `rigs` names each rig as scene/sample.
     """
 
     images: UInt8[Tensor, "B V H W 3"]
     lidar_depth_m: Float32[Tensor, "B V H W"]
     world: Bool[Tensor, "B V H W"]
+    windows: Float32[Tensor, "B 3"] | None
     targets: EncodedTargets | None
     rigs: tuple[str, ...]
 
@@ -46,16 +50,25 @@ class TrainBatch:
         if targets is not None:
             encoded = {name: change(tensor) for name, tensor in targets.encoded.items()}
             feature = None if targets.feature is None else change(targets.feature)
-            targets = EncodedTargets(encoded, change(targets.view_relation), feature)
-        return TrainBatch(change(self.images), change(self.lidar_depth_m), change(self.world), targets, self.rigs)
+            targets = EncodedTargets(encoded, change(targets.view_relation), change(targets.whole), feature)
+        return TrainBatch(
+            images=change(self.images),
+            lidar_depth_m=change(self.lidar_depth_m),
+            world=change(self.world),
+            windows=None if self.windows is None else change(self.windows),
+            targets=targets,
+            rigs=self.rigs,
+        )
 
 
 def collate(batches: Sequence[TrainBatch]) -> TrainBatch:
     """Join batches into one."""
+    windows = [batch.windows for batch in batches if batch.windows is not None]
     return TrainBatch(
         images=torch.cat([batch.images for batch in batches]),
         lidar_depth_m=torch.cat([batch.lidar_depth_m for batch in batches]),
         world=torch.cat([batch.world for batch in batches]),
+        windows=torch.cat(windows) if windows else None,
         targets=_join_targets([batch.targets for batch in batches if batch.targets is not None]),
         rigs=tuple(rig for batch in batches for rig in batch.rigs),
     )
@@ -69,5 +82,6 @@ def _join_targets(targets: Sequence[EncodedTargets]) -> EncodedTargets | None:
     return EncodedTargets(
         encoded={name: torch.cat([target.encoded[name] for target in targets]) for name in names},
         view_relation=torch.cat([target.view_relation for target in targets]),
+        whole=torch.cat([target.whole for target in targets]),
         feature=torch.cat(features) if features else None,
     )

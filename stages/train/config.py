@@ -166,6 +166,57 @@ class UnlabelledConfig(Record):
     """Such rigs in one step, beside the `loader.batch_rigs` that have LiDAR."""
 
 
+class ColourConfig(Record):
+    """A change of colours, drawn for each rig and the same for all its views; with all 0, none."""
+
+    brightness: float = Field(default=0, ge=0, lt=1)
+    """Values are multiplied by 1 ± up to this."""
+    contrast: float = Field(default=0, ge=0, lt=1)
+    """Their distance from mid-grey is multiplied by 1 ± up to this."""
+    saturation: float = Field(default=0, ge=0, le=1)
+    """Their distance from grey is multiplied by 1 ± up to this."""
+    hue: float = Field(default=0, ge=0, le=0.5)
+    """Colours are turned by up to this part of the colour circle, in either direction."""
+    gamma: float = Field(default=0, ge=0)
+    """Values in [0, 1] are raised to a power between 1/(1 + gamma) and 1 + gamma."""
+
+    @property
+    def changes(self) -> bool:
+        """Whether any colour can change."""
+        return any(strength > 0 for strength in (self.brightness, self.contrast, self.saturation, self.hue, self.gamma))
+
+
+class CropConfig(Record):
+    """A window of the image's own shape, the same for all views of a rig, enlarged to the whole image."""
+
+    probability: float = Field(default=0, ge=0, le=1)
+    """Share of rigs that are cropped. From a cropped rig no view relation and no
+    features are learned: the teacher had tokens of whole views."""
+    zoom: tuple[float, float] = (1.0, 1.25)
+    """Smallest and largest enlargement; the window lies anywhere."""
+    depth: Literal["scaled", "metric"] = "scaled"
+    """Whether LiDAR depths are divided by the zoom, since what appears z times larger looks z times nearer to a student
+    that does not know the focal length, or stay."""
+
+    @model_validator(mode="after")
+    def _enlarges(self) -> CropConfig:
+        low, high = self.zoom
+        if not 1 <= low <= high <= 16:
+            raise ValueError(f"zoom {self.zoom} must satisfy 1 <= smallest <= largest <= 16")
+        return self
+
+
+class AugmentConfig(Record):
+    """How rigs are varied each time they are seen: not at all by default. Only training does this."""
+
+    mirror: float = Field(default=0, ge=0, le=1)
+    """Share of rigs that are mirrored: every view flipped, left and right views swapped."""
+    colour: ColourConfig = ColourConfig()
+    crop: CropConfig = CropConfig()
+    camera_dropout: float = Field(default=0, ge=0, lt=1)
+    """Share of views that are black, as of a camera that has failed, and teach nothing."""
+
+
 class TrainConfig(Record):
     """Everything stage 2 needs to know besides the cache and the run's folder."""
 
@@ -177,7 +228,7 @@ class TrainConfig(Record):
     steps: int | None = Field(default=None, ge=1)
     """Optimizer steps, instead of epochs."""
     seed: int = Field(default=0, ge=0, lt=2**32)
-    """Decides the initial weights and the order of rigs."""
+    """Decides the initial weights, the order of rigs and how they are augmented."""
     device: str = "auto"
     precision: Precision = "auto"
     """Of the network's convolutions and products; losses and depths stay in float32. auto: bfloat16 on GPUs that
@@ -192,6 +243,7 @@ class TrainConfig(Record):
     losses: LossConfig = LossConfig()
     optimizer: OptimizerConfig = OptimizerConfig()
     loader: LoaderConfig = LoaderConfig()
+    augment: AugmentConfig = AugmentConfig()
     unlabelled: UnlabelledConfig | None = None
     """Further rigs that only the teacher teaches from; none: every rig has LiDAR."""
 
@@ -215,6 +267,16 @@ class TrainConfig(Record):
             raise ValueError(f"unlabelled rigs teach what a teacher knows of them, and {found}")
         if self.unlabelled is not None and self.unlabelled.cache is None and self.unlabelled.split == self.split:
             raise ValueError(f"unlabelled rigs are those of split {self.split} itself; name another cache or split")
+        return self
+
+    @model_validator(mode="after")
+    def _whole_rigs_for_tokens(self) -> TrainConfig:
+        need = [name for name in ("view_relation", "features") if getattr(self.losses, name) > 0]
+        if need and self.augment.crop.probability == 1:
+            raise ValueError(
+                f"losses.{need[0]} learns nothing from cropped rigs, and with augment.crop.probability=1 every rig is;"
+                f" lower it, or set losses.{need[0]}=0"
+            )
         return self
 
     def steps_for(self, rigs: int) -> int:

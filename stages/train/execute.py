@@ -11,7 +11,7 @@ from pathlib import Path
 
 import torch
 from torch import Tensor
-from torch.utils.data import ConcatDataset, DataLoader, Dataset, Sampler
+from torch.utils.data import DataLoader, Sampler
 
 from cache_schema import Cache
 from cache_schema.errors import TrainingError
@@ -21,12 +21,12 @@ from stages.train.batch import TrainBatch
 from stages.train.checkpoint import TrainState, load_checkpoint, remove_folder, save_checkpoint, sweep, write_folder
 from stages.train.config import TrainConfig
 from stages.train.curves import Curves
-from stages.train.loader import RigDataset, make_loader, read_batches
+from stages.train.loader import RigDataset, VisitedRigs, make_loader, read_batches
 from stages.train.optimizer import clip_gradient, learning_rate, make_optimizer, take_step
 from stages.train.plan import TrainPlan
 from stages.train.precision import make_scaler
 from stages.train.run_folder import STUDENT, TENSORBOARD, TrainingData, only_trainer, start_session, this_session
-from stages.train.sampler import BatchStream, MixedStream, StreamState
+from stages.train.sampler import BatchStream, MixedStream, StreamState, Visit
 from stages.train.step import batch_loss
 from stages.train.stop import StopRequest
 from stages.train.student import Student, save_student
@@ -118,15 +118,15 @@ def next_state(plan: TrainPlan, state: TrainState) -> TrainState:
 def open_loader(plan: TrainPlan, state: TrainState, device: torch.device) -> DataLoader[TrainBatch]:
     """The batches that are left, from where the streams of rigs stand."""
     config, data = plan.config, plan.data
-    dataset: Dataset[TrainBatch] = _rigs(plan, plan.cache, config.split, data)
-    batches: Sampler[list[int]]
-    batches = stream = _stream(plan, state.stream, state.step, data, config.loader.batch_rigs)
+    rigs = [_rigs(plan, plan.cache, config.split, data)]
+    batches: Sampler[list[Visit]]
+    batches = first = _stream(plan, state.stream, state.step, data, config.loader.batch_rigs)
     if config.unlabelled is not None and data.unlabelled is not None and state.unlabelled is not None:
-        further = _rigs(plan, plan.unlabelled_cache, config.unlabelled.split, data.unlabelled, lidar=False)
-        dataset = ConcatDataset([dataset, further])
-        others = _stream(plan, state.unlabelled, state.step, data.unlabelled, config.unlabelled.batch_rigs)
-        batches = MixedStream(stream, others)
-    workers = min(config.loader.workers, len(stream))
+        rigs.append(_rigs(plan, plan.unlabelled_cache, config.unlabelled.split, data.unlabelled, lidar=False))
+        batch_rigs = config.unlabelled.batch_rigs
+        batches = MixedStream(first, _stream(plan, state.unlabelled, state.step, data.unlabelled, batch_rigs, stream=1))
+    dataset = VisitedRigs(rigs, config.augment, views=len(data.dataset.cameras), pairs=data.dataset.adjacent_pairs)
+    workers = min(config.loader.workers, len(first))
     return make_loader(dataset, batches, workers=workers, pin_memory=device.type == "cuda")
 
 
@@ -141,7 +141,9 @@ def _rigs(plan: TrainPlan, cache: str, split: str, data: TrainingData, *, lidar:
     )
 
 
-def _stream(plan: TrainPlan, state: StreamState, step: int, data: TrainingData, batch_rigs: int) -> BatchStream:
+def _stream(
+    plan: TrainPlan, state: StreamState, step: int, data: TrainingData, batch_rigs: int, *, stream: int = 0
+) -> BatchStream:
     return BatchStream(
         state,
         rigs=data.split.rigs,
@@ -149,6 +151,7 @@ def _stream(plan: TrainPlan, state: StreamState, step: int, data: TrainingData, 
         group_shards=plan.config.loader.group_shards,
         batch_rigs=batch_rigs,
         batches=plan.steps - step,
+        stream=stream,
     )
 
 

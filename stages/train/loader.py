@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
-from jaxtyping import Bool
+from jaxtyping import Bool, Float32
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from cache_schema import CachedTargets, FrameReader, TargetReader
+from cache_schema import CachedRig, CachedTargets, FrameReader, TargetReader
 from cache_schema.errors import FsmdeError
+from stages.train.augment import WHOLE, Window, augment_rig, draw_for
+from stages.train.augment.colour import Colour
+from stages.train.augment.window import GRAIN
 from stages.train.batch import EncodedTargets, TrainBatch, collate
+from stages.train.config import AugmentConfig
 from stages.train.images import resize_images
 from stages.train.lidar_grid import rasterise
+from stages.train.sampler import Visit
 
 
 class RigDataset(Dataset[TrainBatch]):
@@ -42,31 +47,68 @@ class RigDataset(Dataset[TrainBatch]):
 
     def __getitem__(self, index: int) -> TrainBatch:
         """A batch of one rig. Raises CacheCorruptError where stored bytes are damaged."""
+        return self.seen(index)
+
+    def seen(self, index: int, window: Window | None = None, colour: Colour | None = None) -> TrainBatch:
+        """The rig with its images and LiDAR through a window, and its images in other colours, where given.
+
+        Raises CacheCorruptError where stored bytes are damaged.
+        """
         rig = self.frames[index]
-        world = resize_mask(rig.ego_mask, self.image_size)
-        lidar = np.zeros(world.shape, np.float32)
-        if self.lidar:
-            lidar = np.stack([rasterise(view, self.native_size, self.image_size) for view in rig.lidar])
-            lidar[~world] = 0
+        view = window or WHOLE
+        images = resize_images(rig.images, self.image_size, box_px=view.box_px(*rig.images.shape[1:3]), retouch=colour)
         return TrainBatch(
-            images=torch.from_numpy(resize_images(rig.images, self.image_size))[None],
-            lidar_depth_m=torch.from_numpy(lidar)[None],
-            world=torch.from_numpy(world)[None],
+            images=torch.from_numpy(images)[None],
+            lidar_depth_m=torch.from_numpy(self._points(rig, view))[None],
+            world=torch.from_numpy(resize_mask(rig.ego_mask, self.image_size))[None],
+            windows=None if window is None else window.shares()[None],
             targets=None if self.targets is None else _tensors(self.targets[index]),
             rigs=(f"{rig.scene}/{rig.sample}",),
         )
 
+    def _points(self, rig: CachedRig, window: Window) -> Float32[np.ndarray, "V H W"]:
+        if not self.lidar:
+            return np.zeros((len(rig.lidar), *self.image_size), np.float32)
+        depth_m = np.stack([rasterise(view, self.native_size, self.image_size, window) for view in rig.lidar])
+        depth_m[~resize_mask(rig.ego_mask, self.image_size, window)] = 0
+        return depth_m
 
-def resize_mask(mask: Bool[np.ndarray, "V H W"], size: tuple[int, int]) -> Bool[np.ndarray, "V h w"]:
-    """A mask at `size` = (h, w): the value at each pixel's centre."""
+
+class VisitedRigs(Dataset[TrainBatch]):
+    """The rigs of one or several streams by visit, each augmented as the visit's draw says.
+
+    All have so many `views`, of which `pairs` are neighbours. Raises ConfigError on reading a rig that is
+    to be mirrored while the ring of cameras is not its own mirror image.
+    """
+
+    def __init__(
+        self, streams: Sequence[RigDataset], config: AugmentConfig, *, views: int, pairs: Sequence[tuple[int, int]]
+    ) -> None:
+        self.streams = streams
+        self.config = config
+        self.views = views
+        self.pairs = pairs
+
+    def __getitem__(self, visit: Visit) -> TrainBatch:
+        """A batch of one rig. Raises CacheCorruptError where stored bytes are damaged."""
+        rigs = self.streams[visit.stream]
+        draw = draw_for(visit, self.config, self.views)
+        token_grid = None if rigs.targets is None else rigs.targets.spec.token_grid
+        return augment_rig(rigs.seen(visit.rig, draw.window, draw.colour), draw, self.pairs, token_grid)
+
+
+def resize_mask(
+    mask: Bool[np.ndarray, "V H W"], size: tuple[int, int], window: Window = WHOLE
+) -> Bool[np.ndarray, "V h w"]:
+    """What the window shows of a mask, at `size` = (h, w): the value at each pixel's centre."""
     (height, width), (h, w) = mask.shape[1:], size
-    rows = (2 * np.arange(h) + 1) * height // (2 * h)
-    columns = (2 * np.arange(w) + 1) * width // (2 * w)
+    rows = (2 * h * window.top + (2 * np.arange(h) + 1) * window.extent) * height // (2 * h * GRAIN)
+    columns = (2 * w * window.left + (2 * np.arange(w) + 1) * window.extent) * width // (2 * w * GRAIN)
     return mask[:, rows[:, None], columns]
 
 
 def make_loader(
-    dataset: Dataset[TrainBatch], stream: Sampler[list[int]], *, workers: int, pin_memory: bool
+    dataset: Dataset[TrainBatch], stream: Sampler[list[Visit]], *, workers: int, pin_memory: bool
 ) -> DataLoader[TrainBatch]:
     """The batches of the stream, read by `workers` processes, or in this one where 0."""
     return DataLoader(
@@ -93,5 +135,7 @@ def read_batches(loader: DataLoader[TrainBatch]) -> Iterator[TrainBatch]:
 
 def _tensors(targets: CachedTargets) -> EncodedTargets:
     encoded = {name: torch.from_numpy(array)[None] for name, array in targets.encoded.items()}
+    relation = torch.from_numpy(targets.view_relation)[None]
     feature = None if targets.feature is None else torch.from_numpy(targets.feature)[None]
-    return EncodedTargets(encoded, torch.from_numpy(targets.view_relation)[None], feature)
+    whole = torch.ones(next(iter(encoded.values())).shape[:2], dtype=torch.bool)
+    return EncodedTargets(encoded, relation, whole, feature)

@@ -12,6 +12,7 @@ from cache_schema.errors import CacheMissingError, ConfigError
 from cache_schema.manifest import differing_fields, record_digest
 from cache_schema.storage import LocalStorage
 from stages.device import choose_device
+from stages.train.augment.mirror import mirrored_pairs
 from stages.train.checkpoint import KEPT, checkpoints, read_state
 from stages.train.config import TrainConfig, UnlabelledConfig
 from stages.train.precision import resolve_precision
@@ -91,6 +92,8 @@ def plan(config: TrainConfig, cache: str | Path, run: Path) -> TrainPlan:
     data = training_data(opened.manifest, resolved.split, resolved.teacher)
     _refuse_other_bins(resolved, data)
     _refuse_ranks(resolved, data)
+    if resolved.augment.mirror > 0:
+        mirrored_pairs(data.dataset.adjacent_pairs, len(data.dataset.cameras))
     unlabelled_cache = opened
     if resolved.unlabelled is not None:
         unlabelled_cache = Cache(resolved.unlabelled.cache or cache)

@@ -6,12 +6,22 @@ The order of an epoch follows from (seed, epoch) alone, so three numbers say whe
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Int
 from torch.utils.data import Sampler
 
 from cache_schema.manifest import Record
+
+
+class Visit(NamedTuple):
+    """A rig's turn: in which stream and epoch, and of which seed. An epoch visits each rig once."""
+
+    seed: int
+    stream: int
+    epoch: int
+    rig: int
 
 
 class StreamState(Record):
@@ -42,8 +52,8 @@ def epoch_order(rigs: int, shard_rigs: int, group_shards: int, *, seed: int, epo
     return np.concatenate(order)
 
 
-class MixedStream(Sampler[list[int]]):
-    """Batches of two streams side by side; indices of the second one count on from the rigs of the first."""
+class MixedStream(Sampler[list[Visit]]):
+    """Batches of two streams side by side."""
 
     def __init__(self, first: BatchStream, second: BatchStream) -> None:
         self.first = first
@@ -52,19 +62,27 @@ class MixedStream(Sampler[list[int]]):
     def __len__(self) -> int:
         return len(self.first)
 
-    def __iter__(self) -> Iterator[list[int]]:
+    def __iter__(self) -> Iterator[list[Visit]]:
         for ours, others in zip(self.first, self.second, strict=True):
-            yield [*ours, *(self.first.rigs + index for index in others)]
+            yield [*ours, *others]
 
 
-class BatchStream(Sampler[list[int]]):
-    """`batches` batches of rig indices, from `state` on.
+class BatchStream(Sampler[list[Visit]]):
+    """`batches` batches of visits to rigs, from `state` on; `stream` is the number that they carry.
 
     The stream is endless and drops nothing: where an epoch ends within a batch, the next one fills it.
     """
 
     def __init__(
-        self, state: StreamState, *, rigs: int, shard_rigs: int, group_shards: int, batch_rigs: int, batches: int
+        self,
+        state: StreamState,
+        *,
+        rigs: int,
+        shard_rigs: int,
+        group_shards: int,
+        batch_rigs: int,
+        batches: int,
+        stream: int = 0,
     ) -> None:
         self.state = state
         self.rigs = rigs
@@ -72,18 +90,19 @@ class BatchStream(Sampler[list[int]]):
         self.group_shards = group_shards
         self.batch_rigs = batch_rigs
         self.batches = batches
+        self.stream = stream
 
     def __len__(self) -> int:
         return self.batches
 
-    def __iter__(self) -> Iterator[list[int]]:
-        stream = self._indices()
+    def __iter__(self) -> Iterator[list[Visit]]:
+        visits = self._visits()
         for _ in range(self.batches):
-            yield [next(stream) for _ in range(self.batch_rigs)]
+            yield [next(visits) for _ in range(self.batch_rigs)]
 
-    def _indices(self) -> Iterator[int]:
-        epoch, position = self.state.epoch, self.state.position
+    def _visits(self) -> Iterator[Visit]:
+        seed, epoch, position = self.state.seed, self.state.epoch, self.state.position
         while True:
-            order = epoch_order(self.rigs, self.shard_rigs, self.group_shards, seed=self.state.seed, epoch=epoch)
-            yield from order[position:].tolist()
+            order = epoch_order(self.rigs, self.shard_rigs, self.group_shards, seed=seed, epoch=epoch)
+            yield from (Visit(seed, self.stream, epoch, rig) for rig in order[position:].tolist())
             epoch, position = epoch + 1, 0

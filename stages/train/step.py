@@ -50,4 +50,5 @@ def _targets(
         grid=(height, width),
         sky_u=config.losses.sky_u,
         certain=config.losses.certainty,
+        windows=batch.windows,
     )

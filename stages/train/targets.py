@@ -9,9 +9,13 @@ from torch.nn.functional import adaptive_max_pool2d, interpolate
 
 from cache_schema import BinSpec, TargetSpec
 from cache_schema.soft_targets import bin_positions, certain_spread, decode_moments, expand, expected_position
+from stages.train.augment.window import look_through
 from stages.train.batch import EncodedTargets
 from stages.train.losses import TeacherTargets
 from stages.train.student import StudentConfig
+
+ANY_SHARE = 1e-4
+"""Of a cell's target that may come from what is left out: the rounding of the places of windows, no more."""
 
 
 def usable_points(lidar_depth_m: Float32[Tensor, "B V H W"], config: StudentConfig) -> Bool[Tensor, "B V H W"]:
@@ -28,17 +32,26 @@ def teacher_targets(
     grid: tuple[int, int],
     sky_u: float | None,
     certain: bool = False,
+    windows: Float32[Tensor, "B 3"] | None = None,
 ) -> TeacherTargets:
-    """The teacher's probabilities and relations on `grid` = (h, w).
+    """The teacher's probabilities and relations on `grid` = (h, w), of whole views or through `windows`.
 
     The losses leave out cells with any of the own car (`world` False) and, unless `sky_u` is none, with any sky.
     `certain` asks for the certainty too.
     """
     probability = expand(targets.encoded, spec)
-    mask = ~cells_with(~world, grid)
-    if sky_u is not None:
-        mask &= ~cells_with(is_sky(targets, probability, spec, sky_u), grid)
-    resampled = resample(probability, grid)
+    sky = None if sky_u is None else is_sky(targets, probability, spec, sky_u)
+    if windows is None:
+        resampled = resample(probability, grid)
+        mask = ~cells_with(~world, grid)
+        if sky is not None:
+            mask &= ~cells_with(sky, grid)
+    else:
+        resampled = look_through(probability, windows, grid)
+        left_out = cells_with(~world, (spec.height, spec.width))
+        if sky is not None:
+            left_out |= sky
+        mask = look_through(left_out.float()[:, :, None], windows, grid)[:, :, 0] < ANY_SHARE
     return TeacherTargets(
         probability=resampled,
         disparity=expected_position(resampled, spec.bins),
@@ -48,6 +61,7 @@ def teacher_targets(
         pairs=pairs,
         token_grid=spec.token_grid,
         features=None if targets.feature is None else targets.feature.float(),
+        whole=targets.whole,
     )
 
 

@@ -7,7 +7,7 @@ teacher's features means nothing to another network, and one weight then does fo
 from __future__ import annotations
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.nn.functional import cosine_similarity
 
@@ -33,7 +33,12 @@ def feature_distance(
     teacher: Float[Tensor, "B V T D"],
     token_grid: tuple[int, int],
     projector: Projector,
+    whole: Bool[Tensor, "B V"] | None = None,
 ) -> Float[Tensor, ""]:
-    """1 − cosine of the angle between projected tokens of the student and the teacher's, averaged over all tokens."""
+    """1 − cosine of the angle between projected tokens of the student and the teacher's, averaged over all tokens.
+
+    Of the views that are `whole`, if that is given.
+    """
     distance = 1 - cosine_similarity(projector(pool_tokens(features, token_grid)), teacher, dim=-1)
-    return masked_mean(distance, torch.ones_like(distance, dtype=torch.bool))
+    counted = torch.ones_like(distance, dtype=torch.bool)
+    return masked_mean(distance, counted if whole is None else counted & whole[..., None])

@@ -32,7 +32,8 @@ class TeacherTargets:
     `probability` is over K bins, `disparity` its expected position u in [0, 1] and `certainty`, where it is asked for,
     the width of a target without doubt as a share of its own, at most 1; all count where `mask` holds.
     `view_relation` holds R_ij for each of the P `pairs`, between tokens pooled on `token_grid` (rows, columns);
-    `features` are the teacher's tokens themselves, where they are asked for.
+    `features` are the teacher's tokens themselves, where they are asked for. Both count in the views that are `whole`,
+    or everywhere if that is none.
     """
 
     probability: Float[Tensor, "B V K h w"]
@@ -43,6 +44,7 @@ class TeacherTargets:
     pairs: tuple[tuple[int, int], ...]
     token_grid: tuple[int, int]
     features: Float[Tensor, "B V T D"] | None = None
+    whole: Bool[Tensor, "B V"] | None = None
 
 
 def total_loss(
@@ -92,6 +94,7 @@ def total_loss(
             teacher.token_grid,
             weights.relation,
             facing=weights.facing,
+            whole=teacher.whole,
         )
         add("view_relation", relation, weights.view_relation)
     if teacher is not None and weights.pseudo_label > 0:
@@ -104,7 +107,7 @@ def total_loss(
     if teacher is not None and weights.features > 0:
         if teacher.features is None or projector is None:
             raise ValueError("feature regression needs the teacher's features and a projector to their channels")
-        distance = feature_distance(output.features, teacher.features, teacher.token_grid, projector)
+        distance = feature_distance(output.features, teacher.features, teacher.token_grid, projector, teacher.whole)
         add("features", distance, weights.features)
     if teacher is not None and weights.metric_kd > 0:
         bins = _bins(output)

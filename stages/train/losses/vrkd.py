@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Literal
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from stages.train.losses.masked_mean import masked_mean
@@ -24,8 +24,11 @@ def relation_distance(
     kind: Literal["cosine", "centred", "softmax"] = "cosine",
     *,
     facing: bool = False,
+    whole: Bool[Tensor, "B V"] | None = None,
 ) -> Float[Tensor, ""]:
     """How far the cosine similarities R_ij of P adjacent pairs are from the teacher's; 0 where there is no pair.
+
+    Over the pairs of views that are both `whole`, if that is given.
 
     `cosine`: mean squared difference. `centred`: the same after the means of rows and columns are taken off, since
     networks differ in how alike all their tokens are. `softmax`: mean KL, in nats, of what each token of one view
@@ -41,7 +44,11 @@ def relation_distance(
         each = (_centred(student) - _centred(teacher)).square()
     else:
         each = (student - teacher).square()
-    return masked_mean(each, torch.ones_like(each, dtype=torch.bool))
+    counted = torch.ones_like(each, dtype=torch.bool)
+    if whole is not None:
+        related = whole[:, [i for i, _ in pairs]] & whole[:, [j for _, j in pairs]]
+        counted &= related.reshape(*related.shape, *[1] * (each.ndim - 2))
+    return masked_mean(each, counted)
 
 
 def _facing(relation: Float[Tensor, "B P T T"], token_grid: tuple[int, int]) -> Float[Tensor, "B P S S"]:

@@ -4,10 +4,26 @@ from __future__ import annotations
 
 from typing import Any
 
-from stages.train.config import EncoderConfig, LoaderConfig, LossConfig, OptimizerConfig, StudentConfig, TrainConfig
+from stages.train.config import (
+    AugmentConfig,
+    ColourConfig,
+    CropConfig,
+    EncoderConfig,
+    LoaderConfig,
+    LossConfig,
+    OptimizerConfig,
+    StudentConfig,
+    TrainConfig,
+)
 
 ENCODER = EncoderConfig(embedding_size=8, depths=(1, 1, 1, 1), hidden_sizes=(8, 16, 16, 32))
 STUDENT = StudentConfig(encoder=ENCODER, decoder_channels=16, bins=16)
+EVERY_AUGMENTATION = AugmentConfig(
+    mirror=0.5,
+    colour=ColourConfig(brightness=0.2, contrast=0.2, saturation=0.2, hue=0.05, gamma=0.2),
+    crop=CropConfig(probability=0.5),
+    camera_dropout=0.2,
+)
 LIDAR_ONLY = LossConfig(ckd=0, view_relation=0)
 
 

@@ -16,7 +16,7 @@ from stages.train.execute import TrainResult, execute
 from stages.train.plan import plan
 from stages.train.run_folder import only_trainer
 from stages.train.student import load_student
-from tests.stages.train.small import LIDAR_ONLY, STUDENT, small_config
+from tests.stages.train.small import EVERY_AUGMENTATION, LIDAR_ONLY, STUDENT, small_config
 
 
 class Watcher(Silent):
@@ -45,7 +45,8 @@ def weights(run: Path) -> dict[str, torch.Tensor]:
 
 
 def test_an_interrupted_run_ends_bit_for_bit_like_one_that_was_not(cache: Path, tmp_path: Path, one_thread):
-    config = small_config(steps=20, checkpoint_every=10, loader=LoaderConfig(workers=0, batch_rigs=4))
+    loader = LoaderConfig(workers=0, batch_rigs=4)
+    config = small_config(steps=20, checkpoint_every=10, loader=loader, augment=EVERY_AUGMENTATION)
     whole, resumed = Watcher(), Watcher()
     train(config, cache, tmp_path / "whole", whole)
     with pytest.raises(KeyboardInterrupt):

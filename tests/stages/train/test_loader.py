@@ -6,15 +6,21 @@ import torch
 
 from cache_schema import Cache, LidarView
 from cache_schema.errors import CacheCorruptError
+from stages.train.config import AugmentConfig
 from stages.train.lidar_grid import rasterise
-from stages.train.loader import RigDataset, make_loader, read_batches, resize_mask
+from stages.train.loader import RigDataset, VisitedRigs, make_loader, read_batches, resize_mask
 from stages.train.sampler import BatchStream, StreamState
-from tests.tiny_cache import NATIVE
+from tests.stages.train.small import EVERY_AUGMENTATION
+from tests.tiny_cache import NATIVE, PAIRS
 
 
 def rigs(cache: Path, image_size: tuple[int, int] = (64, 96)) -> RigDataset:
     opened = Cache(cache)
     return RigDataset(opened.split("train"), opened.targets("train", "tiny"), native_size=NATIVE, image_size=image_size)
+
+
+def visited(dataset: RigDataset, config: AugmentConfig | None = None) -> VisitedRigs:
+    return VisitedRigs([dataset], config or AugmentConfig(), views=4, pairs=PAIRS)
 
 
 def four_batches() -> BatchStream:
@@ -66,17 +72,19 @@ def test_a_rig_can_be_smaller_than_it_is_cached(cache: Path):
 
 
 def test_batches_follow_the_stream_at_any_number_of_workers(cache: Path):
-    alone = list(read_batches(make_loader(rigs(cache), four_batches(), workers=0, pin_memory=False)))
-    helped = list(read_batches(make_loader(rigs(cache), four_batches(), workers=2, pin_memory=False)))
+    dataset = visited(rigs(cache), EVERY_AUGMENTATION)
+    alone = list(read_batches(make_loader(dataset, four_batches(), workers=0, pin_memory=False)))
+    helped = list(read_batches(make_loader(dataset, four_batches(), workers=2, pin_memory=False)))
     assert [batch.rigs for batch in alone] == [batch.rigs for batch in helped]
     for one, other in zip(alone, helped, strict=True):
         assert torch.equal(one.images, other.images)
+        assert torch.equal(one.windows, other.windows)
         assert torch.equal(one.targets.encoded["bin_mean"], other.targets.encoded["bin_mean"])
         assert one.images.shape[0] == len(one.rigs) == 2
 
 
 class Damaged(RigDataset):
-    def __getitem__(self, index: int):
+    def seen(self, index: int, *_: object):
         raise CacheCorruptError(f"rig {index} is damaged: of all things")
 
 
@@ -84,12 +92,12 @@ class Damaged(RigDataset):
 def test_a_damaged_rig_is_one_line_from_any_process(cache: Path, workers: int):
     opened = Cache(cache)
     dataset = Damaged(opened.split("train"), None, native_size=NATIVE, image_size=(64, 96))
-    loader = make_loader(dataset, four_batches(), workers=workers, pin_memory=False)
+    loader = make_loader(visited(dataset), four_batches(), workers=workers, pin_memory=False)
     with pytest.raises(CacheCorruptError, match=r"^rig \d is damaged: of all things$"):
         list(read_batches(loader))
 
 
 def test_reading_draws_no_random_numbers_from_training(cache: Path):
     before = torch.get_rng_state()
-    list(make_loader(rigs(cache), four_batches(), workers=0, pin_memory=False))
+    list(make_loader(visited(rigs(cache), EVERY_AUGMENTATION), four_batches(), workers=0, pin_memory=False))
     assert torch.equal(before, torch.get_rng_state())

@@ -180,6 +180,15 @@ def test_only_the_halves_that_face_each_other_count():
     assert relation_distance(features, elsewhere, PAIRS, (1, 4), facing=True).item() == pytest.approx(1 / 4, rel=1e-3)
 
 
+@pytest.mark.parametrize("kind", ["cosine", "centred", "softmax"])
+def test_relations_of_views_not_seen_whole_stay_out_of_the_mean(kind):
+    features, teacher = torch.randn(2, V, 5, 4, 6), torch.rand(2, 2, 6, 6)
+    whole = torch.tensor([[True], [False]]).expand(2, V)
+    found = relation_distance(features, teacher, PAIRS, (2, 3), kind, whole=whole)
+    torch.testing.assert_close(found, relation_distance(features[:1], teacher[:1], PAIRS, (2, 3), kind))
+    assert relation_distance(features, teacher, PAIRS, (2, 3), kind, whole=whole & False) == 0
+
+
 def test_relation_distance_without_neighbours_is_zero():
     assert relation_distance(torch.randn(B, V, 5, 4, 6), torch.zeros(B, 0, 6, 6), (), (2, 3)).item() == 0
 

@@ -6,7 +6,7 @@ import pytest
 from cache_schema import CacheWriter, ImageSpec
 from cache_schema.errors import CacheIncompleteError, CacheMissingError, ConfigError, TrainingError
 from stages.progress import Silent
-from stages.train.config import LoaderConfig, LossConfig, OptimizerConfig, TrainConfig
+from stages.train.config import AugmentConfig, CropConfig, LoaderConfig, LossConfig, OptimizerConfig, TrainConfig
 from stages.train.execute import execute
 from stages.train.plan import plan
 from tests.stages.train.small import LIDAR_ONLY, STUDENT, small_config
@@ -147,6 +147,23 @@ def test_feature_regression_needs_a_cache_with_features(cache: Path, tmp_path: P
     with pytest.raises(CacheMissingError, match=r"no features of teacher tiny.*targets\.features=true"):
         plan(small_config(losses=losses), cache, tmp_path / "run")
     plan(small_config(losses=losses), write_tiny_cache(tmp_path / "zarr", feature_channels=5), tmp_path / "run")
+
+
+def test_a_lopsided_ring_is_not_mirrored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("tests.tiny_cache.PAIRS", ((0, 1), (1, 2)))
+    lopsided = write_tiny_cache(tmp_path / "zarr")
+    with pytest.raises(ConfigError, match=r"augment\.mirror needs a ring.*neighbours 0–1, 1–2 have none"):
+        plan(small_config(augment=AugmentConfig(mirror=0.5)), lopsided, tmp_path / "run")
+    assert plan(small_config(), lopsided, tmp_path / "run").steps == 4
+
+
+@pytest.mark.parametrize("term", ["view_relation", "features"])
+def test_what_every_crop_takes_away_is_refused(term: str):
+    crop = CropConfig(probability=1)
+    losses = LossConfig(view_relation=0).model_copy(update={term: 1.0})
+    with pytest.raises(ValueError, match=rf"augment\.crop\.probability=1.*losses\.{term}=0"):
+        TrainConfig(augment=AugmentConfig(crop=crop), losses=losses)
+    TrainConfig(augment=AugmentConfig(crop=crop), losses=LossConfig(view_relation=0))
 
 
 @pytest.mark.parametrize("term", ["ckd", "view_relation", "pseudo_label", "rkd", "features", "metric_kd"])

@@ -4,11 +4,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stages.train.sampler import BatchStream, StreamState, epoch_order
+from stages.train.sampler import BatchStream, MixedStream, StreamState, Visit, epoch_order
 
 
-def stream(state: StreamState, batches: int, *, batch_rigs: int = 3) -> list[list[int]]:
-    return list(BatchStream(state, rigs=22, shard_rigs=4, group_shards=2, batch_rigs=batch_rigs, batches=batches))
+def batches_of(state: StreamState, batches: int, *, batch_rigs: int = 3, stream: int = 0) -> BatchStream:
+    shards = {"rigs": 22, "shard_rigs": 4, "group_shards": 2}
+    return BatchStream(state, **shards, batch_rigs=batch_rigs, batches=batches, stream=stream)
+
+
+def stream(state: StreamState, batches: int, *, batch_rigs: int = 3) -> list[list[Visit]]:
+    return list(batches_of(state, batches, batch_rigs=batch_rigs))
 
 
 @given(rigs=st.integers(1, 60), shard_rigs=st.integers(1, 20), group_shards=st.integers(1, 9))
@@ -36,10 +41,24 @@ def test_the_order_never_changes_between_versions():
 
 
 def test_batches_run_on_over_the_end_of_an_epoch():
-    indices = list(chain.from_iterable(stream(StreamState(seed=1), 22)))
-    assert len(indices) == 66
+    visits = list(chain.from_iterable(stream(StreamState(seed=1), 22)))
+    assert len(visits) == 66
     for epoch in range(3):
-        assert sorted(indices[22 * epoch : 22 * (epoch + 1)]) == list(range(22))
+        part = visits[22 * epoch : 22 * (epoch + 1)]
+        assert sorted(part) == [Visit(seed=1, stream=0, epoch=epoch, rig=rig) for rig in range(22)]
+
+
+@pytest.mark.parametrize("batch_rigs", [1, 2, 11])
+def test_a_visit_does_not_depend_on_the_batch_that_holds_it(batch_rigs):
+    expected = list(chain.from_iterable(stream(StreamState(seed=1), 22)))
+    assert list(chain.from_iterable(stream(StreamState(seed=1), 66 // batch_rigs, batch_rigs=batch_rigs))) == expected
+
+
+def test_no_visit_is_in_two_streams():
+    state = StreamState(seed=1)
+    mixed = list(MixedStream(batches_of(state, 4), batches_of(state, 4, batch_rigs=2, stream=1)))
+    assert [[visit.stream for visit in batch] for batch in mixed] == [[0, 0, 0, 1, 1]] * 4
+    assert [batch[:3] for batch in mixed] == stream(state, 4)
 
 
 @pytest.mark.parametrize("done", range(1, 22))

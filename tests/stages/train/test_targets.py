@@ -91,7 +91,7 @@ def test_doubt_does_not_move_the_sky():
     mean = np.array([0.0, 0.01, 0.03, 0.5]).reshape(1, 1, 1, 4)
     for spread in (0.02, 0.2):
         encoded = {name: torch.from_numpy(a) for name, a in encode(Moments(mean, mean * 0 + spread), spec).items()}
-        targets = EncodedTargets(encoded, torch.zeros(1, 4, 6, 6, dtype=torch.float16))
+        targets = EncodedTargets(encoded, torch.zeros(1, 4, 6, 6, dtype=torch.float16), torch.ones(1, 4) > 0)
         sky = is_sky(targets, expand(encoded, spec), spec, 0.02)
         assert sky.flatten().tolist() == [True, True, False, False]
 
@@ -103,7 +103,7 @@ def test_the_sky_of_a_bin_head_is_where_the_farthest_bins_lead(encoding: str):
     dense[0, 0, [0, 1, 40], 0, [0, 1, 2]] = 1
     encoded = encode(Probabilities(dense / dense.sum(axis=2, keepdims=True)), spec)
     tensors = {name: torch.from_numpy(array) for name, array in encoded.items()}
-    targets = EncodedTargets(tensors, torch.zeros(1, 4, 6, 6, dtype=torch.float16))
+    targets = EncodedTargets(tensors, torch.zeros(1, 4, 6, 6, dtype=torch.float16), torch.ones(1, 4) > 0)
     assert is_sky(targets, expand(tensors, spec), spec, 0.02).flatten().tolist() == [True, False, False]
 
 

@@ -11,7 +11,7 @@ from stages.train.config import LoaderConfig, TrainConfig, UnlabelledConfig
 from stages.train.execute import first_state, next_state, open_loader
 from stages.train.loader import read_batches
 from stages.train.plan import plan
-from tests.stages.train.small import LIDAR_ONLY, small_config
+from tests.stages.train.small import EVERY_AUGMENTATION, LIDAR_ONLY, small_config
 from tests.stages.train.test_execute import Watcher, train, weights
 from tests.tiny_cache import write_tiny_cache
 
@@ -62,7 +62,7 @@ def test_the_state_follows_both_streams(cache: Path, further: Path, tmp_path: Pa
 def test_an_interrupted_run_with_them_ends_bit_for_bit_alike(
     cache: Path, further: Path, tmp_path: Path, one_thread: None
 ):
-    config = with_further(further, steps=8, checkpoint_every=3)
+    config = with_further(further, steps=8, checkpoint_every=3, augment=EVERY_AUGMENTATION)
     train(config, cache, tmp_path / "whole")
     with pytest.raises(KeyboardInterrupt):
         train(config, cache, tmp_path / "cut", Watcher(stop_after=5))

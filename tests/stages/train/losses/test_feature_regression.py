@@ -75,3 +75,10 @@ def test_what_it_needs_is_named(lacks: str) -> None:
             weights,
             projector=None if lacks == "projector" else projector,
         )
+
+
+def test_views_not_seen_whole_stay_out_of_the_mean() -> None:
+    features, teacher, projector = torch.randn(2, 3, 4, 4, 6), torch.randn(2, 3, 6, 5), Projector(4, 5)
+    whole = torch.tensor([[True], [False]]).expand(2, 3)
+    found = feature_distance(features, teacher, (2, 3), projector, whole)
+    torch.testing.assert_close(found, feature_distance(features[:1], teacher[:1], (2, 3), projector))
