@@ -14,6 +14,7 @@ from cache_schema.errors import FsmdeError
 from stages.train.batch import EncodedTargets, TrainBatch, collate
 from stages.train.images import resize_images
 from stages.train.lidar_grid import rasterise
+from stages.train.stop import leave_stopping_to_the_trainer
 
 
 class RigDataset(Dataset[TrainBatch]):
@@ -66,9 +67,12 @@ def resize_mask(mask: Bool[np.ndarray, "V H W"], size: tuple[int, int]) -> Bool[
 
 
 def make_loader(
-    dataset: Dataset[TrainBatch], stream: Sampler[list[int]], *, workers: int, pin_memory: bool
+    dataset: Dataset[TrainBatch], stream: Sampler[list[int]], *, workers: int, pin_memory: bool, stay: bool = False
 ) -> DataLoader[TrainBatch]:
-    """The batches of the stream, read by `workers` processes, or in this one where 0."""
+    """The batches of the stream, read by `workers` processes, or in this one where 0.
+
+    They `stay` for the next time that the batches are read.
+    """
     return DataLoader(
         dataset,
         batch_sampler=stream,
@@ -77,6 +81,8 @@ def make_loader(
         pin_memory=pin_memory,
         # A forked worker inherits threads and locks of zarr and torch in an unknown state and may hang.
         multiprocessing_context="spawn" if workers else None,
+        worker_init_fn=leave_stopping_to_the_trainer,
+        persistent_workers=stay and workers > 0,
         # Its own, so that reading draws nothing from the generator that training continues after a resume.
         generator=torch.Generator(),
     )

@@ -9,7 +9,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from cache_schema.errors import TrainingError
 from stages.progress import Silent
-from stages.train import execute as loop
+from stages.train import learner
 from stages.train.checkpoint import checkpoints
 from stages.train.config import LoaderConfig, LossConfig, OptimizerConfig, TrainConfig
 from stages.train.execute import TrainResult, execute
@@ -159,14 +159,14 @@ def test_a_damaged_checkpoint_names_the_file_and_the_way_out(cache: Path, tmp_pa
 def test_a_loss_that_is_not_finite_names_step_and_rigs_and_keeps_the_checkpoint(
     cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    real, calls = loop.batch_loss, []
+    real, calls = learner.batch_loss, []
 
     def third_is_nan(*inputs):
         calls.append(inputs)
         loss, terms = real(*inputs)
         return (loss * torch.nan, terms) if len(calls) == 3 else (loss, terms)
 
-    monkeypatch.setattr(loop, "batch_loss", third_is_nan)
+    monkeypatch.setattr(learner, "batch_loss", third_is_nan)
     run = tmp_path / "run"
     with pytest.raises(TrainingError, match=r"loss, gradient not finite in step 3, with rigs scene_0\d/00000\d, "):
         train(small_config(checkpoint_every=1), cache, run)
