@@ -148,9 +148,9 @@ def steps_left(plan: TrainPlan, state: TrainState, processes: Processes) -> Iter
 
 
 def save(run: Path, state: TrainState, training: Training, processes: Processes) -> None:
-    """Write a checkpoint, in the first process."""
+    """Write a checkpoint, in the first process, if the step has none."""
     with processes.together():
-        if processes.main:
+        if processes.main and not checkpoint_folder(run, state.step).exists():
             save_checkpoint(run, state, training)
 
 

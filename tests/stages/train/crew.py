@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
+import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, fields, replace
@@ -24,11 +26,11 @@ from stages.train.losses import TeacherTargets
 from stages.train.plan import plan
 from stages.train.processes import Processes, join
 
-PATIENCE_S = 120.0
+PATIENCE_S = 300.0
 
 
 class Watcher(Silent):
-    """Remembers what it is told, and pulls the plug after so many steps."""
+    """Remembers what it is told, and pulls the plug after so many steps: `unplug`."""
 
     def __init__(self, stop_after: int | None = None) -> None:
         self.seen: list[dict[str, float]] = []
@@ -42,10 +44,20 @@ class Watcher(Silent):
     def advance(self, amount: int = 1, **values: float) -> None:
         self.seen.append(values)
         if len(self.seen) == self.stop_after:
-            raise KeyboardInterrupt
+            self.unplug()
+
+    def unplug(self) -> None:
+        raise KeyboardInterrupt
 
     def note(self, line: str) -> None:
         self.notes.append(line)
+
+
+class Terminator(Watcher):
+    """Asks its own process to stop, as a scheduler would."""
+
+    def unplug(self) -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
 
 
 @dataclass
@@ -63,6 +75,8 @@ class Crew:
         for line in self.lines:
             assert line.poll(PATIENCE_S), "the processes wait for each other"
             answers.append(line.recv())
+            if isinstance(answers[-1], RuntimeError):
+                raise answers[-1]
         return answers
 
 
@@ -78,8 +92,9 @@ def crew(count: int, *, precise: bool = False) -> Iterator[Crew]:
         context.Process(target=_work, args=(rank, count, port, theirs[rank], precise), daemon=True)
         for rank in range(count)
     ]
-    for member in members:
+    for member, line in zip(members, theirs, strict=True):
         member.start()
+        line.close()  # so that the end of the process is the end of the line
     try:
         yield Crew(list(members), list(ours))
     finally:
@@ -91,8 +106,8 @@ def crew(count: int, *, precise: bool = False) -> Iterator[Crew]:
 def train_together(
     processes: Processes, config: TrainConfig, cache: Path, run: Path, stop_after: int | None = None
 ) -> Watcher:
-    """One member's part of a run. Where the first is to stop after a step, all do."""
-    watcher = Watcher(stop_after)
+    """One member's part of a run. The first is asked to stop after so many steps, the others are not."""
+    watcher = Terminator(stop_after)
     execute(plan(config, cache, run), watcher, code_version="test", processes=processes)
     return watcher
 
@@ -111,6 +126,8 @@ def _work(rank: int, count: int, port: int, line: Connection, precise: bool) -> 
                 line.send(task(processes, *inputs))
             except (FsmdeError, KeyboardInterrupt) as error:
                 line.send(error)
+            except Exception:
+                line.send(RuntimeError(traceback.format_exc()))
 
 
 def _compute_in_float64() -> None:

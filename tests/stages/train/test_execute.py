@@ -8,7 +8,6 @@ from safetensors.torch import load_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from cache_schema.errors import TrainingError
-from stages.progress import Silent
 from stages.train import learner
 from stages.train.checkpoint import checkpoints
 from stages.train.config import LoaderConfig, LossConfig, OptimizerConfig, TrainConfig
@@ -16,24 +15,8 @@ from stages.train.execute import TrainResult, execute
 from stages.train.plan import plan
 from stages.train.run_folder import only_trainer
 from stages.train.student import load_student
+from tests.stages.train.crew import Terminator, Watcher
 from tests.stages.train.small import LIDAR_ONLY, STUDENT, small_config
-
-
-class Watcher(Silent):
-    """Remembers what it is told, and pulls the plug after so many steps."""
-
-    def __init__(self, stop_after: int | None = None) -> None:
-        self.seen: list[dict[str, float]] = []
-        self.begun: list[tuple[str, int, int]] = []
-        self.stop_after = stop_after
-
-    def begin(self, task: str, total: int, done: int = 0) -> None:
-        self.begun.append((task, total, done))
-
-    def advance(self, amount: int = 1, **values: float) -> None:
-        self.seen.append(values)
-        if len(self.seen) == self.stop_after:
-            raise KeyboardInterrupt
 
 
 def train(config: TrainConfig, cache: Path, run: Path, watcher: Watcher | None = None) -> TrainResult:
@@ -116,9 +99,16 @@ def test_a_run_leaves_its_records(cache: Path, tmp_path: Path):
     assert provenance["data"]["dataset"]["name"] == "tiny"
     assert len(provenance["manifest_sha256"]) == 64
     assert provenance["seed"] == 0
-    assert provenance["sessions"] == [
-        {"first_step": 0, "code_version": "test", "torch_version": torch.__version__, "device": "cpu"}
-    ]
+    [session] = provenance["sessions"]
+    assert session["versions"].keys() >= {"python", "numpy", "accelerate"}
+    del session["versions"]
+    assert session == {
+        "first_step": 0,
+        "code_version": "test",
+        "torch_version": torch.__version__,
+        "device": "cpu",
+        "processes": 1,
+    }
     curves = EventAccumulator(str(run / "tensorboard")).Reload()
     assert [point.step for point in curves.Scalars("loss")] == [2, 4]
     assert {"lidar", "kl", "lr", "gradient", "steps_per_second"} <= set(curves.Tags()["scalars"])
@@ -195,3 +185,25 @@ def test_a_student_is_never_left_beside_the_settings_of_another(cache: Path, tmp
 def test_two_processes_do_not_train_into_one_folder(cache: Path, tmp_path: Path):
     with only_trainer(tmp_path / "run"), pytest.raises(TrainingError, match="another process"):
         train(small_config(), cache, tmp_path / "run")
+
+
+def test_a_run_stopped_right_after_a_checkpoint_goes_on(cache: Path, tmp_path: Path, one_thread):
+    config = small_config(checkpoint_every=2)
+    train(config, cache, tmp_path / "whole")
+    with pytest.raises(KeyboardInterrupt):
+        train(config, cache, tmp_path / "cut", Terminator(stop_after=2))
+    assert [path.name for path in checkpoints(tmp_path / "cut")] == ["step_000002"]
+    train(config, cache, tmp_path / "cut")
+    for name, value in weights(tmp_path / "whole").items():
+        assert torch.equal(value, weights(tmp_path / "cut")[name]), name
+
+
+def test_asked_twice_to_terminate_it_still_saves(cache: Path, tmp_path: Path):
+    class Insistent(Terminator):
+        def unplug(self) -> None:
+            super().unplug()
+            super().unplug()
+
+    with pytest.raises(KeyboardInterrupt):
+        train(small_config(), cache, tmp_path / "run", Insistent(stop_after=3))
+    assert [path.name for path in checkpoints(tmp_path / "run")] == ["step_000003"]
