@@ -44,7 +44,7 @@ def command(
 ) -> None:
     """Train a student from the cache and nothing else. Run the same command again to resume.
 
-    On several GPUs: torchrun --nproc-per-node 8 -m pipeline train …, or accelerate launch -m pipeline train …
+    On several GPUs: torchrun --nproc-per-node 8 -m pipeline -- train …, or accelerate launch -m pipeline train …
     """
     options = {
         "teacher": teacher,

@@ -116,7 +116,9 @@ def train(plan: TrainPlan, training: Training, processes: Processes, progress: P
 def start_training(plan: TrainPlan, device: torch.device) -> Training:
     """What a run begins with; one that goes on overwrites it with its checkpoint."""
     config = plan.config
-    student = first_student(plan).to(device)
+    # Kernels in memory as convolutions like them best, and as DDP finds their gradients. Always: the fused optimizer
+    # goes through weights and moments side by side, so those of a checkpoint must be laid out alike.
+    student = first_student(plan).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     learner = Learner(student, config, plan.data).train()
     return Training(
         learner=learner,

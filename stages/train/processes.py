@@ -16,7 +16,7 @@ from accelerate import Accelerator, DistributedType
 from accelerate.utils import gather_object
 from torch import distributed, nn
 
-from cache_schema.errors import ConfigError, ToldElsewhereError
+from cache_schema.errors import ConfigError, FsmdeError, ToldElsewhereError
 from stages.device import choose_device
 from stages.train.batch_norm import share_batch_norm
 
@@ -42,8 +42,7 @@ class Processes:
         if self.count == 1:
             return model
         share_batch_norm(model)
-        # As the gradients are laid out in memory, so that DDP need not copy them.
-        wrapped: nn.Module = self.accelerator.prepare_model(model.to(memory_format=torch.channels_last))
+        wrapped: nn.Module = self.accelerator.prepare_model(model)
         return wrapped
 
     def summing_later(self, model: nn.Module) -> AbstractContextManager[None]:
@@ -118,10 +117,16 @@ def join(device: str) -> Iterator[Processes]:
             f"accelerate is set up for {accelerator.distributed_type.value}; a student fits on one device: choose plain"
             " multi-GPU or multi-CPU with accelerate config, or use torchrun"
         )
+    all_leave = False
     try:
         yield Processes(accelerator.device, accelerator.process_index, accelerator.num_processes, accelerator)
+        all_leave = True
+    except (FsmdeError, KeyboardInterrupt):
+        all_leave = True
+        raise
     finally:
-        accelerator.end_training()
+        if all_leave:  # else the others may be waiting for this one, and leaving would wait for them
+            accelerator.end_training()
 
 
 def _kind_for_each(device: str) -> str:
