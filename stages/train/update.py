@@ -5,12 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from contextlib import nullcontext
-from typing import NoReturn
 
 import torch
 from torch import Tensor, nn
 
-from cache_schema.errors import ToldElsewhereError, TrainingError
+from cache_schema.errors import TrainingError
 from stages.train.batch import TrainBatch
 from stages.train.checkpoint import Training, TrainState
 from stages.train.optimizer import clip_gradient, learning_rate, take_step
@@ -61,15 +60,11 @@ def not_finite(losses: dict[str, float], *, scaled: bool) -> list[str]:
     return [] if scaled and bad == ["gradient"] else bad
 
 
-def refuse(bad: Sequence[str], step: int, rigs: Sequence[str], plan: TrainPlan, processes: Processes) -> NoReturn:
-    """Raise TrainingError, in the first process, with the rigs of all; ToldElsewhereError in the others.
-
-    Losses are sums over the processes, so that they are all here.
-    """
+def refuse(bad: Sequence[str], step: int, rigs: Sequence[str], plan: TrainPlan, processes: Processes) -> None:
+    """Raise TrainingError with the rigs of all processes: the losses are of all, so that every process is here."""
     everywhere = [rig for part in processes.gather(list(rigs)) for rig in part]
-    if not processes.main:
-        raise ToldElsewhereError(f"{', '.join(bad)} not finite")
-    raise TrainingError(
-        f"{', '.join(bad)} not finite in step {step + 1}, with rigs {', '.join(everywhere)}; the last checkpoint"
-        f" in {plan.run} is kept; look at these rigs, or choose another --run with a lower optimizer.lr"
-    )
+    with processes.together():
+        raise TrainingError(
+            f"{', '.join(bad)} not finite in step {step + 1}, with rigs {', '.join(everywhere)}; the last checkpoint"
+            f" in {plan.run} is kept; look at these rigs, or choose another --run with a lower optimizer.lr"
+        )

@@ -44,18 +44,23 @@ class Validation:
         """AbsRel = mean(|g − p| / g) at the LiDAR points g of an image, on its grid at training; mean over images.
 
         An image without a usable point does not count. The same for any number of processes. Raises TrainingError
-        where there is no point at all.
+        where there is no point at all, or the score is not finite.
         """
         here: list[float] = []
         with self._processes.together(), predicting(student):
             for batch in read_batches(self._loader):
                 here += self._each_image(student, batch.to(self._processes.device))
         values = [value for part in self._processes.gather(here) for value in part]
-        if not values:
-            raise TrainingError(
-                f"{self._plan.cache}: no rig of split {self._split} has a LiDAR point that the student can express"
-                " (student.d_min_m to student.d_max_m); set validation.split, or validation.rigs to more of them"
-            )
+        with self._processes.together():
+            if not values:
+                raise TrainingError(
+                    f"{self._plan.cache}: no rig of split {self._split} has a LiDAR point that the student can express"
+                    " (student.d_min_m to student.d_max_m); set validation.split, or validation.rigs to more of them"
+                )
+            if not all(map(math.isfinite, values)):
+                raise TrainingError(
+                    f"AbsRel on split {self._split} is not finite; choose another --run with a lower optimizer.lr"
+                )
         return math.fsum(values) / len(values)  # fsum: whatever the order
 
     def _each_image(self, student: Student, batch: TrainBatch) -> list[float]:
