@@ -51,5 +51,9 @@ class TrainingError(FsmdeError):
     """Training cannot start, go on or be resumed."""
 
 
+class ToldElsewhereError(TrainingError):
+    """Another of the processes that train together failed, and says why."""
+
+
 class EvaluationError(FsmdeError):
     """A prediction that cannot be scored."""

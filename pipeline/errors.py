@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 import typer
 
-from cache_schema.errors import FsmdeError
+from cache_schema.errors import FsmdeError, ToldElsewhereError
 
 
 @contextmanager
@@ -19,11 +19,15 @@ def one_line_errors() -> Iterator[None]:
         return
     try:
         yield
+    except ToldElsewhereError:
+        raise typer.Exit(1) from None
     except FsmdeError as error:
         _fail(" ".join(str(error).split()), 1)
     except OSError as error:
         _fail(" ".join(f"{error.filename or 'input or output'}: {error.strerror or error}".split()), 1)
     except KeyboardInterrupt:
+        if os.environ.get("RANK", "0") != "0":  # of the processes that torchrun starts, one is enough to tell
+            raise typer.Exit(130) from None
         _fail("interrupted; what is finished is kept, run the same command again to go on", 130)
 
 

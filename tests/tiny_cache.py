@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -136,12 +137,13 @@ def write_tiny_cache(
     size_hw: tuple[int, int] = (64, 96),
     image_encoding: str = "jpeg",
     splits: tuple[str, ...] = ("train", "val"),
+    lidar_of: tuple[str, ...] | None = None,
     dense_depth: bool = False,
     **targets: object,
 ) -> Location:
     """Write a cache of `rigs` rigs per split, with a perfect teacher named `tiny` unless told otherwise.
 
-    `path` is a folder or a URL.
+    `path` is a folder or a URL. Splits that are not in `lidar_of` have no point.
     """
     image = ImageSpec.model_validate({"height": size_hw[0], "width": size_hw[1], "encoding": image_encoding})
     split_of = split_record(rigs, dense_depth=dense_depth)
@@ -151,7 +153,11 @@ def write_tiny_cache(
             for shard in frames.pending():
                 blocks = empty_frames(shard.stop - shard.start, dataset(), image, split_of)
                 for row, rig in enumerate(range(shard.start, shard.stop)):
-                    put_rig(blocks, row, rig_frames(rig, image), EGO_MASK_INDEX, image)
+                    frames_of_rig = rig_frames(rig, image)
+                    if lidar_of is not None and split not in lidar_of:
+                        nothing = LidarView(np.zeros((0, 2), np.uint16), np.zeros(0, np.float32))
+                        frames_of_rig = replace(frames_of_rig, lidar=(nothing,) * len(CAMERAS))
+                    put_rig(blocks, row, frames_of_rig, EGO_MASK_INDEX, image)
                 frames.write(shard, blocks)
             writer.complete_split(split, frames)
             if not teacher:

@@ -27,19 +27,25 @@ def command(
     ] = None,
     epochs: Annotated[float | None, typer.Option(help="How often each rig is seen.  [default: 20]")] = None,
     steps: Annotated[int | None, typer.Option(help="Optimizer steps, instead of epochs.")] = None,
-    batch_rigs: Annotated[int | None, typer.Option(help="Rigs in one step.  [default: 2]")] = None,
+    batch_rigs: Annotated[int | None, typer.Option(help="Rigs in one step of all processes.  [default: 2]")] = None,
     lr: Annotated[float | None, typer.Option(help="Highest learning rate.  [default: 0.0005]")] = None,
     seed: Annotated[int | None, typer.Option(help="Initial weights and order of rigs.  [default: 0]")] = None,
-    workers: Annotated[int | None, typer.Option(help="Processes that read the cache.  [default: 2]")] = None,
+    workers: Annotated[int | None, typer.Option(help="Readers of the cache, per process.  [default: 2]")] = None,
     encoder_weights: Annotated[
         str | None, typer.Option(help="Hub id or folder of a ResNet to start from.  [default: random weights]")
     ] = None,
     device: Device = None,
     config_file: ConfigFile = None,
     assignments: Assignments = None,
+    fast_dev_run: Annotated[
+        bool, typer.Option("--fast-dev-run", help="Try a few steps of everything, in seconds, and keep nothing.")
+    ] = False,
     dry_run: DryRun = False,
 ) -> None:
-    """Train a student from the cache and nothing else. Run the same command again to resume."""
+    """Train a student from the cache and nothing else. Run the same command again to resume.
+
+    On several GPUs: torchrun --nproc-per-node 8 -m pipeline -- train …, or accelerate launch -m pipeline train …
+    """
     options = {
         "teacher": teacher,
         "split": split,
@@ -57,20 +63,36 @@ def command(
         from stages.train.config import TrainConfig
         from stages.train.execute import execute
         from stages.train.plan import plan
+        from stages.train.processes import join
+        from stages.train.rehearsal import rehearse
 
-        console = Console()
         settings = config.build(TrainConfig, config_file, assignments or [], options)
-        made = plan(settings, cache or "zarr", run)
-        for line in made.describe():
-            console.print(line, markup=False, highlight=False, soft_wrap=True)
-        if dry_run:
-            console.print("Nothing was done. Run without --dry-run to train.")
-            return
-        with ProgressBar(console, "steps") as progress:
-            result = execute(made, progress, code_version=code_version())
-        for line in (
-            f"The student is in {result.student}",
-            f"Curves: tensorboard --logdir {run}",
-            f"Next: fsmde evaluate --cache {made.cache} --run {run}",
-        ):
-            console.print(line, markup=False, highlight=False, soft_wrap=True)
+        with join(settings.device) as processes:
+            console = Console(quiet=not processes.main)
+            with processes.together():
+                made = plan(settings, cache or "zarr", run)
+            _say(console, *made.describe(), *([f"shared   by {processes.count} processes"] * (processes.count > 1)))
+            if dry_run:
+                _say(console, "Nothing was done. Run without --dry-run to train.")
+                return
+            version = code_version()
+            with ProgressBar(console, "steps") as progress:
+                if fast_dev_run:
+                    rehearse(settings, made.cache, run, progress, code_version=version, processes=processes)
+                    student = None
+                else:
+                    student = execute(made, progress, code_version=version, processes=processes).student
+            if student is None:
+                _say(console, "That was a rehearsal, and nothing is kept. Run without --fast-dev-run to train.")
+                return
+            _say(
+                console,
+                f"The student is in {student}",
+                f"Curves: tensorboard --logdir {run}",
+                f"Next: fsmde evaluate --cache {made.cache} --run {run}",
+            )
+
+
+def _say(console: Console, *lines: str) -> None:
+    for line in lines:
+        console.print(line, markup=False, highlight=False, soft_wrap=True)

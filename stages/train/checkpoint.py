@@ -10,24 +10,36 @@ import os
 import pickle
 import shutil
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch.optim import Optimizer
+from torch import Tensor
+from torch.optim import AdamW
 
 from cache_schema.durable import sync_file, sync_folder
 from cache_schema.errors import TrainingError
 from cache_schema.manifest import Record
+from stages.train.average import AverageStudent
+from stages.train.learner import Learner
 from stages.train.sampler import StreamState
 from stages.train.stored import read_record
 from stages.train.student import Student, save_student
 from stages.train.student.files import read_weights
 
 KEPT = 2
+"""Checkpoints that are kept, besides the best."""
 STATE = "state.json"
 TENSORS = "training.pt"
 _PARTIAL = ".partial"
+
+
+class Best(Record):
+    """The best score so far: AbsRel on the validation rigs, and after which step."""
+
+    step: int
+    abs_rel: float
 
 
 class TrainState(Record):
@@ -37,49 +49,95 @@ class TrainState(Record):
     stream: StreamState
     unlabelled: StreamState | None = None
     """None where all rigs have LiDAR."""
+    best: Best | None = None
+    """None before the first validation."""
+    stale: int = 0
+    """Validations since the best."""
+
+    @property
+    def is_best(self) -> bool:
+        """Whether the last step has the best score."""
+        return self.best is not None and self.best.step == self.step
+
+    def scored(self, abs_rel: float) -> TrainState:
+        """The state after a validation."""
+        if self.best is None or abs_rel < self.best.abs_rel:
+            return self.model_copy(update={"best": Best(step=self.step, abs_rel=abs_rel), "stale": 0})
+        return self.model_copy(update={"stale": self.stale + 1})
 
 
-def save_checkpoint(
-    run: Path, state: TrainState, student: Student, optimizer: Optimizer, scaler: torch.amp.GradScaler
-) -> None:
-    """Write a checkpoint and remove all but the last two."""
+@dataclass
+class Training:
+    """What changes while training, besides how far it is."""
+
+    learner: Learner
+    optimizer: AdamW
+    scaler: torch.amp.GradScaler
+    average: AverageStudent | None
+
+    @property
+    def student(self) -> Student:
+        """The one to use: the average where there is one."""
+        return self.learner.student if self.average is None else self.average.module
+
+
+def save_checkpoint(run: Path, state: TrainState, training: Training) -> None:
+    """Write a checkpoint and remove all but the last two and the best. Its folder can be loaded as a student."""
+    learner, student = _parts(training.learner)
     tensors = {
-        "optimizer": optimizer.state_dict(),
-        "scaler": scaler.state_dict(),
+        "learner": learner if training.average is None else learner | student,
+        "optimizer": training.optimizer.state_dict(),
+        "scaler": training.scaler.state_dict(),
         "cpu_random": torch.get_rng_state(),
         "cuda_random": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
     }
 
     def fill(folder: Path) -> None:
-        save_student(folder, student)
+        save_student(folder, training.student)
         torch.save(tensors, folder / TENSORS)
         (folder / STATE).write_text(state.model_dump_json(indent=2) + "\n", encoding="utf-8")
 
-    write_folder(_folder(run) / f"step_{state.step:06d}", fill)
+    write_folder(checkpoint_folder(run, state.step), fill)
     for old in checkpoints(run)[:-KEPT]:
-        remove_folder(old)
+        if state.best is None or old != checkpoint_folder(run, state.best.step):
+            remove_folder(old)
 
 
-def load_checkpoint(folder: Path, student: Student, optimizer: Optimizer, scaler: torch.amp.GradScaler) -> TrainState:
+def load_checkpoint(folder: Path, training: Training) -> TrainState:
     """Put a checkpoint back, random numbers included. Raises TrainingError where it is damaged."""
     state = read_state(folder)
-    read_weights(student, folder)
+    read_weights(training.student, folder)
     file = folder / TENSORS
     try:
         tensors: dict[str, Any] = torch.load(file, map_location="cpu", weights_only=True)
-        optimizer.load_state_dict(tensors["optimizer"])
-        scaler.load_state_dict(tensors["scaler"])
+        training.learner.load_state_dict(_parts(training.learner)[1] | tensors["learner"])
+        training.optimizer.load_state_dict(tensors["optimizer"])
+        training.scaler.load_state_dict(tensors["scaler"])
     except (OSError, RuntimeError, ValueError, KeyError, EOFError, pickle.UnpicklingError) as error:
         raise TrainingError(f"{file} is damaged ({error}); {_remedy(folder)}") from error
+    if training.average is not None:
+        training.average.n_averaged.fill_(state.step)
     torch.set_rng_state(tensors["cpu_random"])
     if len(tensors["cuda_random"]) == torch.cuda.device_count():
         torch.cuda.set_rng_state_all(tensors["cuda_random"])
     return state
 
 
+def _parts(learner: Learner) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """What only training needs, and the student."""
+    weights = learner.state_dict()
+    student = {name: value for name, value in weights.items() if name.startswith("student.")}
+    return {name: value for name, value in weights.items() if name not in student}, student
+
+
 def read_state(folder: Path) -> TrainState:
     """How far a checkpoint is. Raises TrainingError where it is damaged."""
     return read_record(TrainState, folder / STATE, _remedy(folder))
+
+
+def checkpoint_folder(run: Path, step: int) -> Path:
+    """Where the checkpoint after that step is."""
+    return _folder(run) / f"step_{step:06d}"
 
 
 def checkpoints(run: Path) -> list[Path]:

@@ -149,11 +149,11 @@ class LoaderConfig(Record):
     """How rigs are read."""
 
     batch_rigs: int = Field(default=2, ge=1)
-    """Rigs in one step; each brings all its views."""
+    """Rigs in one step, in all processes together; each brings all its views."""
     group_shards: int = Field(default=8, ge=1)
     """Shards whose rigs are shuffled together: more is closer to a full shuffle, less is kinder to slow disks."""
     workers: int = Field(default=2, ge=0)
-    """Processes that read; 0 reads in the training process. The order of rigs does not depend on it."""
+    """Processes that read for each that trains; 0: it reads itself. The order of rigs does not depend on it."""
 
 
 class UnlabelledConfig(Record):
@@ -217,6 +217,21 @@ class AugmentConfig(Record):
     """Share of views that are black, as of a camera that has failed, and teach nothing."""
 
 
+class ValidationConfig(Record):
+    """Scores during training: AbsRel at the LiDAR points of rigs that are not trained on.
+
+    The student of the best score is the one that is stored at the end.
+    """
+
+    every: int = Field(default=500, ge=1)
+    """Steps between scores; the last step always gets one."""
+    split: str = "val"
+    rigs: int | None = Field(default=None, ge=1)
+    """So many rigs, evenly spread over the split; none: all of them."""
+    patience: int | None = Field(default=None, ge=1)
+    """Training stops after so many scores, one after the other, none of which was the best; none: never."""
+
+
 class TrainConfig(Record):
     """Everything stage 2 needs to know besides the cache and the run's folder."""
 
@@ -239,6 +254,12 @@ class TrainConfig(Record):
     """Steps between checkpoints; the last step always makes one."""
     log_every: int = Field(default=20, ge=1)
     """Steps between points of the training curves."""
+    panel_every: int = Field(default=500, ge=1)
+    """Steps between pictures of one rig beside the curves; the last step always makes one."""
+    accumulate: int = Field(default=1, ge=1)
+    """Parts that the rigs of one step come in, one after the other, for want of memory; their losses are averaged."""
+    ema: float | None = Field(default=None, gt=0, lt=1)
+    """Decay of the moving average of the weights, such as 0.999, which is then what is stored; none: no average."""
     student: StudentConfig = StudentConfig()
     losses: LossConfig = LossConfig()
     optimizer: OptimizerConfig = OptimizerConfig()
@@ -246,6 +267,8 @@ class TrainConfig(Record):
     augment: AugmentConfig = AugmentConfig()
     unlabelled: UnlabelledConfig | None = None
     """Further rigs that only the teacher teaches from; none: every rig has LiDAR."""
+    validation: ValidationConfig | None = None
+    """How training is watched; none: it is not, and the last student is stored."""
 
     @model_validator(mode="after")
     def _one_length(self) -> TrainConfig:
@@ -277,6 +300,20 @@ class TrainConfig(Record):
                 f"losses.{need[0]} learns nothing from cropped rigs, and with augment.crop.probability=1 every rig is;"
                 f" lower it, or set losses.{need[0]}=0"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _even_parts(self) -> TrainConfig:
+        further = [] if self.unlabelled is None else [("unlabelled.batch_rigs", self.unlabelled.batch_rigs)]
+        for name, rigs in [("loader.batch_rigs", self.loader.batch_rigs), *further]:
+            if rigs % self.accumulate:
+                raise ValueError(f"{name} {rigs} must be a multiple of accumulate {self.accumulate}")
+        return self
+
+    @model_validator(mode="after")
+    def _rigs_not_trained_on(self) -> TrainConfig:
+        if self.validation is not None and self.validation.split == self.split:
+            raise ValueError(f"validation needs rigs that are not trained on; split {self.split} is")
         return self
 
     def steps_for(self, rigs: int) -> int:

@@ -1,4 +1,4 @@
-"""Training curves for TensorBoard."""
+"""Training curves and pictures for TensorBoard."""
 
 from __future__ import annotations
 
@@ -6,18 +6,20 @@ import time
 from pathlib import Path
 from types import TracebackType
 
+import numpy as np
+from jaxtyping import UInt8
 from torch.utils.tensorboard.writer import SummaryWriter
 
 
 class Curves:
-    """Writes named figures every so many steps. Use as a context manager.
+    """Writes named figures every so many steps, or nothing where there is no folder. Use as a context manager.
 
     A resumed run says from which step on: what an interrupted one had drawn beyond it is taken back.
     """
 
-    def __init__(self, folder: Path, first_step: int, log_every: int) -> None:
+    def __init__(self, folder: Path | None, first_step: int, log_every: int) -> None:
         self.log_every = log_every
-        self._writer = SummaryWriter(str(folder), purge_step=first_step)
+        self._writer = None if folder is None else SummaryWriter(str(folder), purge_step=first_step)
         self._last = (first_step, time.perf_counter())
 
     def __enter__(self) -> Curves:
@@ -26,11 +28,12 @@ class Curves:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        self._writer.close()
+        if self._writer is not None:
+            self._writer.close()
 
     def draw(self, step: int, values: dict[str, float]) -> None:
         """Add a point to every curve, and one for the speed, if the step is one to log."""
-        if step % self.log_every:
+        if self._writer is None or step % self.log_every:
             return
         last_step, last_time = self._last
         now = time.perf_counter()
@@ -38,3 +41,13 @@ class Curves:
             self._writer.add_scalar(name, value, step)
         self._writer.add_scalar("steps_per_second", (step - last_step) / (now - last_time), step)
         self._last = (step, now)
+
+    def mark(self, step: int, name: str, value: float) -> None:
+        """Add a point to one curve, whatever the step."""
+        if self._writer is not None:
+            self._writer.add_scalar(name, value, step)
+
+    def show(self, step: int, name: str, picture: UInt8[np.ndarray, "H W 3"]) -> None:
+        """Add a picture."""
+        if self._writer is not None:
+            self._writer.add_image(name, picture, step, dataformats="HWC")

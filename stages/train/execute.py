@@ -5,32 +5,46 @@ An interrupted run goes on from its last checkpoint and, on the same machine, en
 
 from __future__ import annotations
 
-import math
+from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from torch import Tensor
 from torch.utils.data import DataLoader, Sampler
 
 from cache_schema import Cache
 from cache_schema.errors import TrainingError
-from stages.device import choose_device
-from stages.progress import Progress
+from cache_schema.manifest import record_digest
+from stages.progress import Progress, Silent
+from stages.train.average import AverageStudent
 from stages.train.batch import TrainBatch
-from stages.train.checkpoint import TrainState, load_checkpoint, remove_folder, save_checkpoint, sweep, write_folder
+from stages.train.checkpoint import (
+    Training,
+    TrainState,
+    checkpoint_folder,
+    load_checkpoint,
+    remove_folder,
+    save_checkpoint,
+    sweep,
+    write_folder,
+)
 from stages.train.config import TrainConfig
 from stages.train.curves import Curves
+from stages.train.learner import Learner
 from stages.train.loader import RigDataset, VisitedRigs, make_loader, read_batches
-from stages.train.optimizer import clip_gradient, learning_rate, make_optimizer, take_step
+from stages.train.optimizer import make_optimizer
 from stages.train.plan import TrainPlan
 from stages.train.precision import make_scaler
+from stages.train.processes import Processes, alone
 from stages.train.run_folder import STUDENT, TENSORBOARD, TrainingData, only_trainer, start_session, this_session
 from stages.train.sampler import BatchStream, MixedStream, StreamState, Visit
-from stages.train.step import batch_loss
+from stages.train.share import WHOLE, Share, SharedBatches, refuse_uneven
 from stages.train.stop import StopRequest
-from stages.train.student import Student, save_student
+from stages.train.student import Student, load_student, save_student
 from stages.train.student.encoder import load_encoder_weights
+from stages.train.update import update
+from stages.train.watch import Watch
 
 
 @dataclass(frozen=True)
@@ -42,51 +56,104 @@ class TrainResult:
     student: Path
 
 
-def execute(plan: TrainPlan, progress: Progress, *, code_version: str) -> TrainResult:
-    """Carry out a plan. Raises TrainingError on a loss that is not finite, and the errors of the cache.
+def execute(
+    plan: TrainPlan, progress: Progress, *, code_version: str, processes: Processes | None = None
+) -> TrainResult:
+    """Carry out a plan, alone or as one of several `processes`, each of which must be called with the same plan.
 
-    Whatever happens, the last checkpoint stays; the same plan made anew goes on from there.
+    Raises TrainingError on a loss that is not finite, and the errors of the cache. Whatever happens, the last
+    checkpoint stays; the same plan made anew goes on from there, with any number of processes.
     """
-    with only_trainer(plan.run):
-        device = choose_device(plan.config.device)
-        student = first_student(plan).to(device)
-        session = this_session(plan.steps_done, device, code_version)
-        start_session(plan.run, plan.config, plan.data, plan.manifest_sha256, session)
-        sweep(plan.run)
-        return train(plan, student, device, progress)
+    processes = alone(plan.config.device) if processes is None else processes
+    with ExitStack() as held:
+        with processes.together():
+            refuse_uneven(plan.config, processes.count)
+            if processes.main:
+                held.enter_context(only_trainer(plan.run))
+        refuse_different(plan, processes)
+        with processes.together():
+            training = start_training(plan, processes.device)
+            if processes.main:
+                session = this_session(plan.steps_done, processes.device, processes.count, code_version)
+                start_session(plan.run, plan.config, plan.data, plan.manifest_sha256, session)
+                sweep(plan.run)
+        return train(plan, training, processes, progress if processes.main else Silent())
 
 
-def train(plan: TrainPlan, student: Student, device: torch.device, progress: Progress) -> TrainResult:
+def train(plan: TrainPlan, training: Training, processes: Processes, progress: Progress) -> TrainResult:
     """The loop."""
     config = plan.config
-    student.train()
-    optimizer = make_optimizer(student, config.optimizer)
-    scaler = make_scaler(config.precision, device)
-    state = first_state(config)
-    if plan.checkpoint is not None:
-        state = load_checkpoint(plan.checkpoint, student, optimizer, scaler)
+    folder = plan.run / TENSORBOARD if processes.main else None
+    with processes.together():
+        state = first_state(config) if plan.checkpoint is None else load_checkpoint(plan.checkpoint, training)
+    model = processes.wrap(training.learner)
 
     losses: dict[str, float] = {}
     progress.begin("train", plan.steps, state.step)
-    with Curves(plan.run / TENSORBOARD, state.step, config.log_every) as curves, StopRequest() as stop:
-        for batch in stop.until(read_batches(open_loader(plan, state, device))):
-            lr = learning_rate(state.step, plan.steps, config.optimizer)
-            loss, terms = batch_loss(student, batch.to(device), config, plan.data, state.step / plan.steps)
-            torch.autograd.backward(scaler.scale(loss))
-            gradient = clip_gradient(student, optimizer, scaler, config.optimizer.clip_norm)
-            losses = to_numbers({"loss": loss, **terms, "gradient": gradient})
-            refuse_not_finite(losses, state.step, batch, plan.run, scaled=scaler.is_enabled())
-            take_step(optimizer, scaler, lr)
-
+    with Curves(folder, state.step, config.log_every) as curves, StopRequest() as stop:
+        with processes.together():
+            watch = Watch(plan, processes, curves, progress)
+            steps = steps_left(plan, state, processes)
+        for parts in processes.in_step(stop.until(steps), lambda: stop.asked):
+            losses = update(model, training, parts, plan, state, processes)
             state = next_state(plan, state)
             progress.advance(1, **losses)
-            curves.draw(state.step, {**losses, "lr": lr})
-            if state.step % config.checkpoint_every == 0 or state.step == plan.steps:
-                save_checkpoint(plan.run, state, student, optimizer, scaler)
-    if state.step < plan.steps:
-        save_checkpoint(plan.run, state, student, optimizer, scaler)
+            curves.draw(state.step, {**losses, "lr": training.optimizer.param_groups[0]["lr"]})
+            state = watch.look(training, state)
+            ends = plan.ends_at(state)
+            if ends or state.is_best or state.step % config.checkpoint_every == 0:
+                save(plan.run, state, training, processes)
+            if ends:
+                break
+    if not plan.ends_at(state):
+        save(plan.run, state, training, processes)
         raise KeyboardInterrupt
-    return TrainResult(state.step - plan.steps_done, losses, store_student(plan.run, student))
+    with processes.together():
+        student = store_student(plan.run, state, training) if processes.main else plan.run / STUDENT
+    return TrainResult(state.step - plan.steps_done, losses, student)
+
+
+def start_training(plan: TrainPlan, device: torch.device) -> Training:
+    """What a run begins with; one that goes on overwrites it with its checkpoint."""
+    config = plan.config
+    # Kernels in memory as convolutions like them best, and as DDP finds their gradients. Always: the fused optimizer
+    # goes through weights and moments side by side, so those of a checkpoint must be laid out alike.
+    student = first_student(plan).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    learner = Learner(student, config, plan.data).train()
+    return Training(
+        learner=learner,
+        optimizer=make_optimizer(learner, config.optimizer),
+        scaler=make_scaler(config.precision, device),
+        average=None if config.ema is None else AverageStudent(student, config.ema),
+    )
+
+
+def refuse_different(plan: TrainPlan, processes: Processes) -> None:
+    """Raise TrainingError where the processes were started for different runs, or do not see the same folder."""
+    last = "no checkpoint" if plan.checkpoint is None else str(plan.checkpoint)
+    first, *others = processes.gather((record_digest(plan.config), plan.manifest_sha256, last))
+    with processes.together():
+        if processes.main and any(other != first for other in others):
+            raise TrainingError(
+                f"the processes do not agree on settings, cache and checkpoint ({last} in the first); start all with"
+                " the same command, on a file system that all of them see"
+            )
+
+
+def steps_left(plan: TrainPlan, state: TrainState, processes: Processes) -> Iterator[tuple[TrainBatch, ...]]:
+    """For every step that is left, this process's share of each part of its batch."""
+    if plan.ends_at(state):
+        return iter(())
+    share = Share(processes.rank, processes.count, plan.config.accumulate)
+    batches = read_batches(open_loader(plan, state, processes.device, share))
+    return zip(*[batches] * share.parts, strict=True)
+
+
+def save(run: Path, state: TrainState, training: Training, processes: Processes) -> None:
+    """Write a checkpoint, in the first process, if the step has none."""
+    with processes.together():
+        if processes.main and not checkpoint_folder(run, state.step).exists():
+            save_checkpoint(run, state, training)
 
 
 def first_student(plan: TrainPlan) -> Student:
@@ -112,11 +179,13 @@ def next_state(plan: TrainPlan, state: TrainState) -> TrainState:
     if config.unlabelled is not None and data.unlabelled is not None and unlabelled is not None:
         unlabelled = unlabelled.advanced(config.unlabelled.batch_rigs, data.unlabelled.split.rigs)
     stream = state.stream.advanced(config.loader.batch_rigs, data.split.rigs)
-    return TrainState(step=state.step + 1, stream=stream, unlabelled=unlabelled)
+    return state.model_copy(update={"step": state.step + 1, "stream": stream, "unlabelled": unlabelled})
 
 
-def open_loader(plan: TrainPlan, state: TrainState, device: torch.device) -> DataLoader[TrainBatch]:
-    """The batches that are left, from where the streams of rigs stand."""
+def open_loader(
+    plan: TrainPlan, state: TrainState, device: torch.device, share: Share = WHOLE
+) -> DataLoader[TrainBatch]:
+    """The share of the batches that are left, from where the streams of rigs stand."""
     config, data = plan.config, plan.data
     rigs = [_rigs(plan, plan.cache, config.split, data)]
     batches: Sampler[list[Visit]]
@@ -127,6 +196,7 @@ def open_loader(plan: TrainPlan, state: TrainState, device: torch.device) -> Dat
         batches = MixedStream(first, _stream(plan, state.unlabelled, state.step, data.unlabelled, batch_rigs, stream=1))
     dataset = VisitedRigs(rigs, config.augment, views=len(data.dataset.cameras), pairs=data.dataset.adjacent_pairs)
     workers = min(config.loader.workers, len(first))
+    batches = SharedBatches(batches, share)
     return make_loader(dataset, batches, workers=workers, pin_memory=device.type == "cuda")
 
 
@@ -155,28 +225,11 @@ def _stream(
     )
 
 
-def to_numbers(values: dict[str, Tensor]) -> dict[str, float]:
-    """Scalars as plain numbers, fetched from the device in one go."""
-    return dict(zip(values, torch.stack([value.detach() for value in values.values()]).tolist(), strict=True))
-
-
-def refuse_not_finite(losses: dict[str, float], step: int, batch: TrainBatch, run: Path, *, scaled: bool) -> None:
-    """Raise TrainingError if a loss, or the gradient, is not finite.
-
-    A `scaled` gradient may overflow: then the scaler skips the step and scales less.
-    """
-    bad = [name for name, value in losses.items() if not math.isfinite(value)]
-    if bad and not (scaled and bad == ["gradient"]):
-        raise TrainingError(
-            f"{', '.join(bad)} not finite in step {step + 1}, with rigs {', '.join(batch.rigs)}; the last checkpoint"
-            f" in {run} is kept; look at these rigs, or choose another --run with a lower optimizer.lr"
-        )
-
-
-def store_student(run: Path, student: Student) -> Path:
-    """Put the trained student where stage 3 looks for it."""
+def store_student(run: Path, state: TrainState, training: Training) -> Path:
+    """Put the student where stage 3 looks for it: the one with the best score, or the last where none was scored."""
+    best = None if state.best is None else load_student(checkpoint_folder(run, state.best.step))
     folder = run / STUDENT
     if folder.exists():
         remove_folder(folder)
-    write_folder(folder, lambda aside: save_student(aside, student))
+    write_folder(folder, lambda aside: save_student(aside, best or training.student))
     return folder

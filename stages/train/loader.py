@@ -19,6 +19,7 @@ from stages.train.config import AugmentConfig
 from stages.train.images import resize_images
 from stages.train.lidar_grid import rasterise
 from stages.train.sampler import Visit
+from stages.train.stop import leave_stopping_to_the_trainer
 
 
 class RigDataset(Dataset[TrainBatch]):
@@ -108,9 +109,17 @@ def resize_mask(
 
 
 def make_loader(
-    dataset: Dataset[TrainBatch], stream: Sampler[list[Visit]], *, workers: int, pin_memory: bool
+    dataset: Dataset[TrainBatch],
+    stream: Sampler[list[Visit]] | Sampler[list[int]],
+    *,
+    workers: int,
+    pin_memory: bool,
+    stay: bool = False,
 ) -> DataLoader[TrainBatch]:
-    """The batches of the stream, read by `workers` processes, or in this one where 0."""
+    """The batches of the stream, read by `workers` processes, or in this one where 0.
+
+    They `stay` for the next time that the batches are read.
+    """
     return DataLoader(
         dataset,
         batch_sampler=stream,
@@ -119,6 +128,8 @@ def make_loader(
         pin_memory=pin_memory,
         # A forked worker inherits threads and locks of zarr and torch in an unknown state and may hang.
         multiprocessing_context="spawn" if workers else None,
+        worker_init_fn=leave_stopping_to_the_trainer,
+        persistent_workers=stay and workers > 0,
         # Its own, so that reading draws nothing from the generator that training continues after a resume.
         generator=torch.Generator(),
     )

@@ -13,10 +13,10 @@ from cache_schema.manifest import differing_fields, record_digest
 from cache_schema.storage import LocalStorage
 from stages.device import choose_device
 from stages.train.augment.mirror import mirrored_pairs
-from stages.train.checkpoint import KEPT, checkpoints, read_state
+from stages.train.checkpoint import KEPT, TrainState, checkpoints, read_state
 from stages.train.config import TrainConfig, UnlabelledConfig
 from stages.train.precision import resolve_precision
-from stages.train.run_folder import STUDENT, TrainingData, refuse_another_run, training_data
+from stages.train.run_folder import STUDENT, TrainingData, refuse_another_run, split_record, training_data
 from stages.train.student import Student
 from stages.wording import counted
 
@@ -38,8 +38,14 @@ class TrainPlan:
     manifest_sha256: str
     checkpoint: Path | None
     steps: int
-    steps_done: int
+    done: TrainState | None
+    """How far the run is; none for a new one."""
     weights: int
+
+    @property
+    def steps_done(self) -> int:
+        """Steps of earlier starts."""
+        return 0 if self.done is None else self.done.step
 
     @property
     def image_size(self) -> tuple[int, int]:
@@ -48,22 +54,36 @@ class TrainPlan:
 
     @property
     def checkpoint_bytes(self) -> int:
-        """Room that the checkpoints take: the weights and AdamW's two moments, in float32, of each that is kept."""
-        return (KEPT + 1) * 3 * 4 * self.weights  # one more while the newest is written
+        """Room that the checkpoints take: weights, their average and AdamW's two moments, in float32, of each kept."""
+        kept = KEPT + (self.config.validation is not None) + 1  # one more while the newest is written
+        return kept * (3 + (self.config.ema is not None)) * 4 * self.weights
+
+    @property
+    def ended(self) -> bool:
+        """Whether nothing is left to train."""
+        return self.done is not None and self.ends_at(self.done)
+
+    def ends_at(self, state: TrainState) -> bool:
+        """Whether training ends there: all steps are done, or the scores have long not improved."""
+        validation = self.config.validation
+        stale = validation is not None and validation.patience is not None and state.stale >= validation.patience
+        return stale or state.step >= self.steps
 
     def describe(self) -> list[str]:
         """What would be done, one line each, for a person."""
         config, dataset, further = self.config, self.data.dataset, self.data.unlabelled
         rigs, batch = self.data.split.rigs, config.loader.batch_rigs
         height, width = self.image_size
+        stopped = ", stopped early" if self.steps_done < self.steps and self.ended else ""
+        parts = f" in {config.accumulate} parts" if config.accumulate > 1 else ""
         head = f"{config.student.bins} bins" if config.student.head == "bins" else "no bins"
         lines = [
             f"cache    {self.cache}: {dataset.name} {dataset.version}, split {config.split}, {counted(rigs, 'rig')}"
             f" of {len(dataset.cameras)} views",
             f"teacher  {config.teacher or 'none: LiDAR only'}",
             f"student  {self.weights / 1e6:.1f} M weights, {width} × {height} images, {head}",
-            f"steps    {self.steps} of {counted(batch, 'rig')} ({self.steps * batch / rigs:.1f} epochs),"
-            f" {config.precision}; {self.steps_done} done",
+            f"steps    {self.steps} of {counted(batch, 'rig')}{parts} ({self.steps * batch / rigs:.1f} epochs),"
+            f" {config.precision}; {self.steps_done} done{stopped}",
             f"run      {self.run}, up to {self.checkpoint_bytes / 1e6:.0f} MB of checkpoints",
         ]
         if config.unlabelled is not None and further is not None:
@@ -71,6 +91,13 @@ class TrainPlan:
                 1,
                 f"without  LiDAR: {self.unlabelled_cache}, split {config.unlabelled.split},"
                 f" {counted(further.split.rigs, 'rig')}; {config.unlabelled.batch_rigs} more in each step",
+            )
+        if config.validation is not None and self.data.validation is not None:
+            rigs = min(config.validation.rigs or self.data.validation.rigs, self.data.validation.rigs)
+            lines.insert(
+                -1,
+                f"watched  every {counted(config.validation.every, 'step')} on {counted(rigs, 'rig')} of split"
+                f" {config.validation.split}",
             )
         return lines
 
@@ -85,7 +112,11 @@ def plan(config: TrainConfig, cache: str | Path, run: Path) -> TrainPlan:
     frames = opened.split(config.split)
     if isinstance(opened.storage, LocalStorage) and run.resolve().is_relative_to(opened.storage.root.resolve()):
         raise ConfigError(f"the run {run} would lie inside the cache {cache}; choose another --run")
-    _refuse_without_points(frames, config.split, opened.location)
+    _refuse_without_points(
+        frames,
+        f"{opened.location}: the rigs of split {config.split} have no LiDAR point, from which the scale comes; train"
+        f" on a cache with LiDAR, and let this one teach beside it: --unlabelled {opened.location}",
+    )
     resolved = resolve(config, opened.manifest, opened.location)
     if resolved.teacher is not None:
         opened.targets(config.split, resolved.teacher, features=resolved.losses.features > 0)
@@ -105,6 +136,11 @@ def plan(config: TrainConfig, cache: str | Path, run: Path) -> TrainPlan:
         data = data.model_copy(
             update={"unlabelled": _unlabelled(resolved.unlabelled, unlabelled_cache, resolved, data)}
         )
+    if resolved.validation is not None:
+        split = resolved.validation.split
+        reason = f"{opened.location}: the rigs of split {split} have no LiDAR point to score at; set validation.split"
+        _refuse_without_points(opened.split(split), reason)
+        data = data.model_copy(update={"validation": split_record(opened.manifest, split)})
     last = next(reversed(checkpoints(run)), None)
     if last is not None or (run / STUDENT).exists():
         refuse_another_run(run, resolved, data)
@@ -117,18 +153,15 @@ def plan(config: TrainConfig, cache: str | Path, run: Path) -> TrainPlan:
         manifest_sha256=record_digest(opened.manifest),
         checkpoint=last,
         steps=resolved.steps_for(data.split.rigs),
-        steps_done=0 if last is None else read_state(last).step,
+        done=None if last is None else read_state(last),
         weights=_count_weights(resolved),
     )
 
 
-def _refuse_without_points(frames: FrameReader, split: str, cache: str) -> None:
+def _refuse_without_points(frames: FrameReader, reason: str) -> None:
     """Raise ConfigError where neither the first nor the last rig has a LiDAR point, read or not."""
     if not any(len(view.depth_m) for rig in (frames[0], frames[len(frames) - 1]) for view in rig.lidar):
-        raise ConfigError(
-            f"{cache}: the rigs of split {split} have no LiDAR point, from which the scale comes; train on a cache with"
-            f" LiDAR, and let this one teach beside it: --unlabelled {cache}"
-        )
+        raise ConfigError(reason)
 
 
 def _unlabelled(further: UnlabelledConfig, cache: Cache, config: TrainConfig, data: TrainingData) -> TrainingData:

@@ -10,12 +10,15 @@ run/
 
 from __future__ import annotations
 
+import platform
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.metadata import version
 from pathlib import Path
 
 import torch
 from filelock import FileLock, Timeout
+from pydantic import Field
 
 from cache_schema import DatasetIdentity, ImageSpec, Manifest, SplitRecord, TeacherRecord
 from cache_schema.durable import write_atomic
@@ -29,6 +32,7 @@ PROVENANCE = "provenance.json"
 STUDENT = "student"
 TENSORBOARD = "tensorboard"
 LOCK = ".lock"
+LIBRARIES = ("accelerate", "numpy", "pillow", "transformers", "zarr")
 ANOTHER_RUN = "choose another --run"
 
 
@@ -41,6 +45,8 @@ class TrainingData(Record):
     teacher: TeacherRecord | None
     unlabelled: TrainingData | None = None
     """What further rigs are, that have no LiDAR; perhaps of another cache."""
+    validation: SplitRecord | None = None
+    """Of the rigs that training is watched on."""
 
 
 class Session(Record):
@@ -50,6 +56,9 @@ class Session(Record):
     code_version: str
     torch_version: str
     device: str
+    processes: int = 1
+    versions: dict[str, str] = Field(default_factory=dict)
+    """Of Python and of the libraries that compute."""
 
 
 class Provenance(Record):
@@ -64,9 +73,13 @@ class Provenance(Record):
 
 def training_data(manifest: Manifest, split: str, teacher: str | None) -> TrainingData:
     """What a run on this split with this teacher reads."""
-    record = manifest.splits[split].model_copy(update={"frames_complete": True, "teachers_complete": ()})
-    teacher_record = None if teacher is None else manifest.teachers[teacher]
+    record, teacher_record = split_record(manifest, split), None if teacher is None else manifest.teachers[teacher]
     return TrainingData(dataset=manifest.dataset, image=manifest.image, split=record, teacher=teacher_record)
+
+
+def split_record(manifest: Manifest, split: str) -> SplitRecord:
+    """What a split is, whatever is added to it later."""
+    return manifest.splits[split].model_copy(update={"frames_complete": True, "teachers_complete": ()})
 
 
 def refuse_another_run(run: Path, config: TrainConfig, data: TrainingData) -> None:
@@ -86,10 +99,17 @@ def start_session(run: Path, config: TrainConfig, data: TrainingData, manifest_s
     write_atomic(run / CONFIG, config.model_dump_json(indent=2) + "\n")
 
 
-def this_session(first_step: int, device: torch.device, code_version: str) -> Session:
+def this_session(first_step: int, device: torch.device, processes: int, code_version: str) -> Session:
     """The session that starts now."""
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
-    return Session(first_step=first_step, code_version=code_version, torch_version=torch.__version__, device=name)
+    return Session(
+        first_step=first_step,
+        code_version=code_version,
+        torch_version=torch.__version__,
+        device=name,
+        processes=processes,
+        versions={"python": platform.python_version()} | {library: version(library) for library in LIBRARIES},
+    )
 
 
 @contextmanager
@@ -117,4 +137,6 @@ def _provenance(run: Path) -> Provenance:
 def _what_matters(config: TrainConfig) -> TrainConfig:
     """The settings without those that do not change what is computed; a resumed run may have these otherwise."""
     loader = config.loader.model_copy(update={"workers": 0})
-    return config.model_copy(update={"device": "auto", "checkpoint_every": 1, "log_every": 1, "loader": loader})
+    return config.model_copy(
+        update={"device": "auto", "checkpoint_every": 1, "log_every": 1, "panel_every": 1, "loader": loader}
+    )

@@ -14,7 +14,10 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class StopRequest:
-    """Whether someone asked to stop, while used as a context manager; a second Ctrl-C stops at once."""
+    """Whether someone asked to stop, while used as a context manager; a second Ctrl-C stops at once.
+
+    A second SIGTERM does not: both a scheduler and torchrun may send one.
+    """
 
     def __init__(self) -> None:
         self.asked = False
@@ -43,6 +46,19 @@ class StopRequest:
                 raise
 
     def _ask(self, number: int, frame: FrameType | None) -> None:
-        if self.asked:
+        if self.asked and number == signal.SIGINT:
             raise KeyboardInterrupt
         self.asked = True
+
+
+def leave_stopping_to_the_trainer(reader: int) -> None:
+    """For a process that reads: Ctrl-C and the first SIGTERM are for the trainer, who still needs what is read.
+
+    torchrun sends them to every process that a trainer has started.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, _heed_the_next)
+
+
+def _heed_the_next(number: int, frame: FrameType | None) -> None:
+    signal.signal(number, signal.SIG_DFL)

@@ -245,9 +245,9 @@ def meanwhile(action: Callable[[], Any]) -> Iterator[None]:
         raise errors[0]
 
 
-def soon(look: Callable[[], Found]) -> Found:
+def soon(look: Callable[[], Found], patience_s: float = PATIENCE_S) -> Found:
     """What `look` finds, once it finds something."""
-    deadline = time.monotonic() + PATIENCE_S
+    deadline = time.monotonic() + patience_s
     while not (found := look()):
         assert time.monotonic() < deadline, "it did not come about"
         time.sleep(0.01)

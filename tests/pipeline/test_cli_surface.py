@@ -20,6 +20,7 @@ SURFACE = {
     "train": {
         "--run", "--cache", "--teacher", "--split", "--epochs", "--steps", "--batch-rigs", "--lr", "--seed",
         "--unlabelled", "--workers", "--encoder-weights", "--device", "--config", "--set", "--dry-run",
+        "--fast-dev-run",
     },
     "evaluate": {"--cache", "--run", "--split", "--protocol", "--teacher", "--device", "--config", "--set"},
     "inspect": {"cache", "--json", "--sheet", "--split", "--rig", "--teacher"},

@@ -8,32 +8,16 @@ from safetensors.torch import load_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from cache_schema.errors import TrainingError
-from stages.progress import Silent
-from stages.train import execute as loop
+from stages.train import learner
 from stages.train.checkpoint import checkpoints
 from stages.train.config import LoaderConfig, LossConfig, OptimizerConfig, TrainConfig
 from stages.train.execute import TrainResult, execute
 from stages.train.plan import plan
 from stages.train.run_folder import only_trainer
 from stages.train.student import load_student
+from tests.stages.train.crew import Terminator, Watcher
 from tests.stages.train.small import EVERY_AUGMENTATION, LIDAR_ONLY, STUDENT, small_config
-
-
-class Watcher(Silent):
-    """Remembers what it is told, and pulls the plug after so many steps."""
-
-    def __init__(self, stop_after: int | None = None) -> None:
-        self.seen: list[dict[str, float]] = []
-        self.begun: list[tuple[str, int, int]] = []
-        self.stop_after = stop_after
-
-    def begin(self, task: str, total: int, done: int = 0) -> None:
-        self.begun.append((task, total, done))
-
-    def advance(self, amount: int = 1, **values: float) -> None:
-        self.seen.append(values)
-        if len(self.seen) == self.stop_after:
-            raise KeyboardInterrupt
+from tests.tiny_cache import write_tiny_cache
 
 
 def train(config: TrainConfig, cache: Path, run: Path, watcher: Watcher | None = None) -> TrainResult:
@@ -99,6 +83,16 @@ def test_the_rivals_learn_from_the_teacher_what_they_are_about(cache: Path, tmp_
         assert watcher.seen[-1][term] < watcher.seen[0][term]
 
 
+def test_a_projector_learns_beside_the_student_and_is_no_part_of_it(tmp_path: Path):
+    cache = write_tiny_cache(tmp_path / "zarr", splits=("train",), feature_channels=5)
+    watcher, losses = Watcher(), LossConfig(ckd=0, view_relation=0, features=1)
+    result = train(small_config(steps=12, losses=losses), cache, tmp_path / "run", watcher)
+    assert set(watcher.seen[0]) == {"loss", "lidar", "gradient", "features"}
+    assert watcher.seen[-1]["features"] < watcher.seen[0]["features"]
+    alone = load_student(result.student)
+    assert not any("projector" in name for name in alone.state_dict())
+
+
 @pytest.mark.parametrize("precision", ["bfloat16", "float16"])
 def test_mixed_precision_trains(cache: Path, tmp_path: Path, precision: str):
     watcher = Watcher()
@@ -121,9 +115,16 @@ def test_a_run_leaves_its_records(cache: Path, tmp_path: Path):
     assert provenance["data"]["dataset"]["name"] == "tiny"
     assert len(provenance["manifest_sha256"]) == 64
     assert provenance["seed"] == 0
-    assert provenance["sessions"] == [
-        {"first_step": 0, "code_version": "test", "torch_version": torch.__version__, "device": "cpu"}
-    ]
+    [session] = provenance["sessions"]
+    assert session["versions"].keys() >= {"python", "numpy", "accelerate"}
+    del session["versions"]
+    assert session == {
+        "first_step": 0,
+        "code_version": "test",
+        "torch_version": torch.__version__,
+        "device": "cpu",
+        "processes": 1,
+    }
     curves = EventAccumulator(str(run / "tensorboard")).Reload()
     assert [point.step for point in curves.Scalars("loss")] == [2, 4]
     assert {"lidar", "kl", "lr", "gradient", "steps_per_second"} <= set(curves.Tags()["scalars"])
@@ -164,14 +165,14 @@ def test_a_damaged_checkpoint_names_the_file_and_the_way_out(cache: Path, tmp_pa
 def test_a_loss_that_is_not_finite_names_step_and_rigs_and_keeps_the_checkpoint(
     cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    real, calls = loop.batch_loss, []
+    real, calls = learner.batch_loss, []
 
     def third_is_nan(*inputs):
         calls.append(inputs)
         loss, terms = real(*inputs)
         return (loss * torch.nan, terms) if len(calls) == 3 else (loss, terms)
 
-    monkeypatch.setattr(loop, "batch_loss", third_is_nan)
+    monkeypatch.setattr(learner, "batch_loss", third_is_nan)
     run = tmp_path / "run"
     with pytest.raises(TrainingError, match=r"loss, gradient not finite in step 3, with rigs scene_0\d/00000\d, "):
         train(small_config(checkpoint_every=1), cache, run)
@@ -200,3 +201,25 @@ def test_a_student_is_never_left_beside_the_settings_of_another(cache: Path, tmp
 def test_two_processes_do_not_train_into_one_folder(cache: Path, tmp_path: Path):
     with only_trainer(tmp_path / "run"), pytest.raises(TrainingError, match="another process"):
         train(small_config(), cache, tmp_path / "run")
+
+
+def test_a_run_stopped_right_after_a_checkpoint_goes_on(cache: Path, tmp_path: Path, one_thread):
+    config = small_config(checkpoint_every=2)
+    train(config, cache, tmp_path / "whole")
+    with pytest.raises(KeyboardInterrupt):
+        train(config, cache, tmp_path / "cut", Terminator(stop_after=2))
+    assert [path.name for path in checkpoints(tmp_path / "cut")] == ["step_000002"]
+    train(config, cache, tmp_path / "cut")
+    for name, value in weights(tmp_path / "whole").items():
+        assert torch.equal(value, weights(tmp_path / "cut")[name]), name
+
+
+def test_asked_twice_to_terminate_it_still_saves(cache: Path, tmp_path: Path):
+    class Insistent(Terminator):
+        def unplug(self) -> None:
+            super().unplug()
+            super().unplug()
+
+    with pytest.raises(KeyboardInterrupt):
+        train(small_config(), cache, tmp_path / "run", Insistent(stop_after=3))
+    assert [path.name for path in checkpoints(tmp_path / "run")] == ["step_000003"]
