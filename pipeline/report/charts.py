@@ -14,8 +14,8 @@ from matplotlib.ticker import LogLocator, ScalarFormatter
 
 from pipeline.report.colours import INK, QUIET, colour
 from pipeline.report.curves import Curve
-from pipeline.reproduce.figures import Figure
 from pipeline.reproduce.result import ComparisonResult, Row
+from pipeline.study.figures import Figure
 
 STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",  # text stays text, in the page's font

@@ -12,9 +12,9 @@ from pydantic import BaseModel
 from cache_schema.durable import write_atomic
 from cache_schema.errors import ConfigError
 from pipeline.reproduce.latency import measure_latency
-from pipeline.reproduce.part import Part
 from pipeline.reproduce.variants import METHOD, compared, training_of
 from pipeline.settings import ReproduceConfig
+from pipeline.study.part import Part
 from stages.cache_teacher import execute as cache_execute
 from stages.cache_teacher import plan as cache_plan
 from stages.cache_teacher.config import CacheTeacherConfig

@@ -12,11 +12,11 @@ from pydantic import Field, JsonValue
 
 from cache_schema import Cache
 from cache_schema.manifest import Record
-from pipeline.reproduce.figures import Figure, Figures, change, figures_of, gain, over_seeds
 from pipeline.reproduce.latency import Latency
-from pipeline.reproduce.parts import seconds, wall_time
 from pipeline.reproduce.plan import Comparison
 from pipeline.reproduce.variants import BASELINE, compared
+from pipeline.study.figures import Figure, Figures, change, figures_of, gain, over_seeds
+from pipeline.study.parts import seconds, wall_time
 from stages.device import choose_device
 from stages.evaluate.protocol import Protocol
 from stages.evaluate.result import Evaluation

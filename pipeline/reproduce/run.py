@@ -8,12 +8,12 @@ from pathlib import Path
 
 from cache_schema.durable import write_atomic
 from pipeline.report.page import write_report
-from pipeline.reproduce.parts import Watch, carry_out
 from pipeline.reproduce.plan import plan
 from pipeline.reproduce.reference import Check, compare, other_settings, read_reference
 from pipeline.reproduce.result import ComparisonResult, collect
 from pipeline.reproduce.table import markdown
 from pipeline.settings import ReproduceConfig
+from pipeline.study.parts import Watch, carry_out
 
 TABLE, RESULT, REPORT = "table.md", "result.json", "report.html"
 

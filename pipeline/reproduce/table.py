@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from pipeline.reproduce.figures import Figure
 from pipeline.reproduce.reference import Check, describe
 from pipeline.reproduce.result import ComparisonResult, Row
+from pipeline.study.figures import Figure
 from stages.evaluate.metrics import METRICS
 from stages.wording import counted
 
