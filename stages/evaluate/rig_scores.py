@@ -14,12 +14,13 @@ from __future__ import annotations
 
 import io
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-from jaxtyping import Float, Float32
+from jaxtyping import Float
 
 from cache_schema.durable import write_atomic
 from cache_schema.errors import EvaluationError
@@ -56,7 +57,7 @@ def metrics_of(name: str) -> tuple[str, ...]:
 
 def protocol_mean(values: Float[np.ndarray, "rig place metric"]) -> Float[np.ndarray, "metric"]:
     """Mean over the rigs of each camera (or pair), then over cameras, as the protocol takes it; NaN: nothing known."""
-    return weighted_means(values, np.ones((1, len(values))))[0]
+    return np.asarray(weighted_means(values, np.ones((1, len(values))))[0])
 
 
 def weighted_means(
@@ -69,19 +70,16 @@ def weighted_means(
     seen = counts > 0
     means = np.divide(sums, counts, out=np.zeros_like(sums), where=seen)
     places = seen.sum(axis=1)
-    return np.divide(means.sum(axis=1), places, out=np.full(places.shape, np.nan), where=places > 0)
+    return np.asarray(np.divide(means.sum(axis=1), places, out=np.full(places.shape, np.nan), where=places > 0))
 
 
 def write_rig_scores(file: Path, scores: RigScores) -> None:
     """Write the file, whole or not at all."""
-    names: dict[str, Sequence[str]] = dict(
-        zip(_NAMES, (scores.scenes, scores.samples, scores.cameras, scores.pairs, METRICS, CONSISTENCY), strict=True)
-    )
+    texts = (scores.scenes, scores.samples, scores.cameras, scores.pairs, METRICS, CONSISTENCY)
+    arrays: dict[str, Any] = {name: np.array(text, str) for name, text in zip(_NAMES, texts, strict=True)}
+    arrays |= {name: value.astype(np.float32) for name, value in scores.values.items()}
     held = io.BytesIO()
-    arrays: dict[str, Float32[np.ndarray, "rig place metric"]] = {
-        name: value.astype(np.float32) for name, value in scores.values.items()
-    }
-    np.savez_compressed(held, **{name: np.array(texts, str) for name, texts in names.items()}, **arrays)
+    np.savez_compressed(held, **arrays)
     write_atomic(file, held.getvalue())
 
 
