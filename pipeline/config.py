@@ -98,7 +98,9 @@ def _parse(assignment: str, value: str) -> Any:
 def _assign(settings: dict[str, Any], key: str, value: Any) -> None:
     *parents, last = key.split(".")
     for parent in parents:
-        inner = settings.setdefault(parent, {})
+        inner = settings.get(parent)
+        if inner is None:
+            inner = settings[parent] = {}
         if not isinstance(inner, dict):
             raise ConfigError(f"{key}: {parent} is not a group of settings")
         settings = inner

@@ -19,3 +19,11 @@ def colour(variant: str) -> str:
     if variant == BASELINE:
         return BASE
     return METHOD if variant in _METHODS else RIVAL
+
+
+_LINES = ("#2f9e8f", "#c08a3e", "#5b7fc7", "#b45a8d", "#7a9a3a", "#8a6bbf", "#c4532f", "#4a9cc0")
+
+
+def line_colours(count: int) -> list[str]:
+    """Colours of so many lines; beyond eight they come again."""
+    return [_LINES[number % len(_LINES)] for number in range(count)]

@@ -1,4 +1,4 @@
-"""A study as a person writes it: a YAML file of what all trials share, of variants, and of axes that cross with them."""
+"""A study as a person writes it: a YAML file of what all trials share, of variants, and of axes crossing with them."""
 
 from __future__ import annotations
 
@@ -128,8 +128,8 @@ class Plot(Settings):
     x: str
     """An axis of the grid."""
     y: str = "improvement:lidar.mean"
-    """A figure (`lidar.abs_rel`, `dense.consistency.rel`), with its standard deviation over seeds; or `improvement:` and
-    a figure or `lidar.mean`, `dense.mean`: the relative change for the better, with its 95 % interval."""
+    """A figure (`lidar.abs_rel`, `dense.consistency.rel`), with its standard deviation over seeds; or `improvement:`
+    and a figure or `lidar.mean`, `dense.mean`: the relative change for the better, with its 95 % interval."""
     x_label: str | None = None
     y_label: str | None = None
     log: bool = False
