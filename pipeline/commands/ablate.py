@@ -72,9 +72,8 @@ def command(
         for failure in made.failures:
             say(f"failed   {failure.part}: {failure.reason}")
         if made.failures:
-            say(
-                f"{counted(len(made.failures), 'part')} failed; tracebacks are in {study.records}; run it again to retry"
-            )
+            failed = counted(len(made.failures), "part")
+            say(f"{failed} failed, tracebacks are in {study.records}; run the same command to try again")
             raise typer.Exit(1)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from pipeline.reproduce.variants import BASELINE, SAME_RIGS
 
 INK = "#0a0b0c"
@@ -21,9 +23,10 @@ def colour(variant: str) -> str:
     return METHOD if variant in _METHODS else RIVAL
 
 
-_LINES = ("#2f9e8f", "#c08a3e", "#5b7fc7", "#b45a8d", "#7a9a3a", "#8a6bbf", "#c4532f", "#4a9cc0")
+_LINES = (METHOD, "#5b7fc7", "#b45a8d", "#7a9a3a", "#8a6bbf", "#c4532f", "#4a9cc0")
 
 
-def line_colours(count: int) -> list[str]:
-    """Colours of so many lines; beyond eight they come again."""
-    return [_LINES[number % len(_LINES)] for number in range(count)]
+def variant_colours(variants: Iterable[str], baseline: str) -> dict[str, str]:
+    """A colour for each variant of a study; beyond eight they come again."""
+    others = [variant for variant in variants if variant != baseline]
+    return {baseline: BASE} | {variant: _LINES[number % len(_LINES)] for number, variant in enumerate(others)}

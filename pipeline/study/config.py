@@ -151,6 +151,9 @@ class StudyConfig(TrialConfig):
     """Runs of every trial, with seeds from `train.seed` on."""
     jobs: int = Field(default=1, ge=1)
     """Runs at a time, each in a process of its own with its share of the cores."""
+    threads: int | None = Field(default=None, ge=1)
+    """CPU threads of each run; none: the cores divided by `jobs`. Another number adds up in another order, so only with
+    a number given are the figures the same to the last digit whatever `jobs` is."""
     baseline: str = "lidar"
     """The variant that the others are compared with, at the same point of the grid."""
     variants: tuple[VariantConfig, ...] = Field(min_length=1)

@@ -48,6 +48,7 @@ def expand(config: StudyConfig, out: Path, *, code_version: str) -> Study:
         out=out,
         code_version=code_version,
         device=config.train.device,
+        threads=config.threads,
         compare=config.compare,
         note=config.note,
         settings=config.model_dump(mode="json"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,10 +12,9 @@ from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Canvas
 from matplotlib.ticker import NullFormatter, NullLocator, PercentFormatter
-from matplotlib.transforms import ScaledTranslation
 
 from pipeline.report.charts import STYLE
-from pipeline.report.colours import INK, QUIET, line_colours
+from pipeline.report.colours import INK, QUIET, variant_colours
 from pipeline.study.config import Plot
 from pipeline.study.figures import Figure
 from pipeline.study.paired import MEAN, Estimate
@@ -23,10 +23,12 @@ from pipeline.study.table import HEADINGS, TRUTHS
 from pipeline.study.trial import Label
 
 IMPROVEMENT = "improvement:"
-APART_PT = 3.5
-"""Between the marks of two lines at one point, so that their bars can be told apart."""
+APART = 0.014
+"""Of the width, between the marks of two lines at one point, so that their bars can be told apart."""
 SIZE_IN = (6.4, 4.2)
 PNG_DPI = 160
+STYLES = ("-", "--", ":", "-.")
+"""Of the lines of one variant, at the points of the other axes."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +36,8 @@ class Line:
     """One line: where, how much, and the ends of the error bars."""
 
     name: str
-    variant: str
+    colour: str
+    style: str
     x: tuple[Label, ...]
     y: tuple[float, ...]
     low: tuple[float, ...]
@@ -63,7 +66,14 @@ def lines_of(plot: Plot, result: StudyResult) -> list[Line]:
         if plot.x in row.place and figure is not None and figure.mean is not None and _drawn(plot, row):
             others = [f"{axis.rpartition('.')[2]} {label}" for axis, label in row.place.items() if axis != plot.x]
             groups.setdefault(", ".join([row.variant, *others]), []).append((row, figure))
-    return [_line(name, plot, points) for name, points in groups.items()]
+    colours = variant_colours(dict.fromkeys(row.variant for row in result.rows if row.variant), result.baseline)
+    seen: Counter[str] = Counter()
+    lines = []
+    for name, points in groups.items():
+        variant = points[0][0].variant
+        lines.append(_line(name, colours[variant], STYLES[seen[variant] % len(STYLES)], plot.x, points))
+        seen[variant] += 1
+    return lines
 
 
 def _drawn(plot: Plot, row: Row) -> bool:
@@ -76,14 +86,15 @@ def _figure(plot: Plot, result: StudyResult, row: Row) -> Figure | None:
     return row.figures.get(plot.y)
 
 
-def _line(name: str, plot: Plot, points: Sequence[tuple[Row, Figure]]) -> Line:
-    if all(isinstance(row.place[plot.x], int | float) for row, _ in points):
-        points = sorted(points, key=lambda point: float(point[0].place[plot.x]))
+def _line(name: str, colour: str, style: str, axis: str, points: Sequence[tuple[Row, Figure]]) -> Line:
+    if all(isinstance(row.place[axis], int | float) for row, _ in points):
+        points = sorted(points, key=lambda point: float(point[0].place[axis]))
     ends = [_ends(figure) for _, figure in points]
     return Line(
         name=name,
-        variant=points[0][0].variant,
-        x=tuple(row.place[plot.x] for row, _ in points),
+        colour=colour,
+        style=style,
+        x=tuple(row.place[axis] for row, _ in points),
         y=tuple(figure.mean or 0.0 for _, figure in points),
         low=tuple(low for low, _ in ends),
         high=tuple(high for _, high in ends),
@@ -104,22 +115,31 @@ def _draw_lines(canvas: Canvas, plot: Plot, result: StudyResult, lines: Sequence
     labels = list(dict.fromkeys(label for line in lines for label in line.x))
     numbers = all(isinstance(label, int | float) for label in labels)
     place = {label: float(label) if numbers else float(number) for number, label in enumerate(labels)}
-    if plot.log and numbers and min(place.values()) > 0:
+    log = plot.log and numbers and min(place.values()) > 0
+    if log:
         axes.set_xscale("log")
-    for number, (line, colour) in enumerate(zip(lines, line_colours(len(lines)), strict=True)):
-        apart = ScaledTranslation(APART_PT * (number - (len(lines) - 1) / 2) / 72, 0, canvas.dpi_scale_trans)
+    for number, line in enumerate(lines):
         bars = (
             [y - low for y, low in zip(line.y, line.low, strict=True)],
             [high - y for y, high in zip(line.y, line.high, strict=True)],
         )
+        apart = APART * (number - (len(lines) - 1) / 2)
         axes.errorbar(
-            [place[label] for label in line.x], line.y, yerr=bars, color=colour, label=line.name, marker="o",
-            markersize=5, linewidth=1.6, elinewidth=1.2, capsize=2.5, transform=apart + axes.transData,
+            _moved([place[label] for label in line.x], list(place.values()), apart, log=log), line.y, yerr=bars,
+            color=line.colour, linestyle=line.style, label=line.name, marker="o", markersize=5, linewidth=1.6,
+            elinewidth=1.2, capsize=2.5,
         )  # fmt: skip
     axes.set_xticks(list(place.values()), [str(label) for label in labels])
     axes.xaxis.set_minor_locator(NullLocator())
     axes.xaxis.set_minor_formatter(NullFormatter())
     _finish(axes, plot, result)
+
+
+def _moved(x: list[float], all_x: list[float], share: float, *, log: bool) -> list[float]:
+    """Places moved by a share of the whole width."""
+    if log:
+        return [place * (max(all_x) / min(all_x)) ** share for place in x]
+    return [place + share * (max(all_x) - min(all_x)) for place in x]
 
 
 def _finish(axes: Axes, plot: Plot, result: StudyResult) -> None:

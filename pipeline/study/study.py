@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
+import torch
 from pydantic import JsonValue
 
 from cache_schema.durable import write_atomic
@@ -38,6 +39,8 @@ class Study:
     out: Path
     code_version: str
     device: str = "auto"
+    threads: int | None = None
+    """CPU threads of each run; none: its process's."""
     compare: tuple[tuple[str, str], ...] = ()
     """Further pairs of variants: the first against the second."""
     note: str = ""
@@ -93,6 +96,7 @@ class Study:
             scored=self.scored[0].location,
             split=self.split,
             device=self.device,
+            threads=self.threads,
             code_version=self.code_version,
         )
         data = (*trial.data, self.scored[0])
@@ -113,15 +117,21 @@ class Run:
     scored: str
     split: str
     device: str
+    threads: int | None
     code_version: str
 
 
 def train_and_score(run: Run, progress: Progress) -> None:
     """Do what is left of a run. Raises what the stages raise."""
-    trained = train_plan.plan(run.training, run.cache, run.folder)
-    train_execute.execute(trained, progress, code_version=run.code_version)
-    config = EvaluateConfig(cache=run.scored, run=run.folder, split=run.split, teachers=(), device=run.device)
-    evaluate_execute.execute(evaluate_plan.plan(config), progress, code_version=run.code_version)
+    before = torch.get_num_threads()
+    torch.set_num_threads(run.threads or before)
+    try:
+        trained = train_plan.plan(run.training, run.cache, run.folder)
+        train_execute.execute(trained, progress, code_version=run.code_version)
+        config = EvaluateConfig(cache=run.scored, run=run.folder, split=run.split, teachers=(), device=run.device)
+        evaluate_execute.execute(evaluate_plan.plan(config), progress, code_version=run.code_version)
+    finally:
+        torch.set_num_threads(before)
 
 
 def refuse_leaks(study: Study) -> None:

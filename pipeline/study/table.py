@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from pipeline.study.figures import Figure
 from pipeline.study.paired import AVERAGED, Estimate
@@ -165,29 +165,32 @@ def legend(result: StudyResult) -> list[str]:
 
 
 def paired(result: StudyResult) -> list[str]:
-    """Every pair: what the first is more than the second, and how much better."""
-    if not result.pairs:
-        return []
-    lines = ["## Paired differences, 95 %", ""]
-    lines += ["| | against | seeds | figure | difference | improvement |", "|---" * 6 + "|"]
-    for pair in result.pairs:
-        lines += [f"| {pair.row} | {pair.against} | {len(pair.seeds)} | {line} |" for line in _pair_lines(pair)]
-    return [*lines, ""]
+    """Every pair: how much better the first is than the second, and what it is more, by figure."""
+    lines = []
+    for truth, name in TRUTHS.items():
+        figures = {f"{truth}.{metric}": HEADINGS[metric] for metric in AVERAGED}
+        figures[f"{truth}.consistency.rel"] = "disagreement"
+        pairs = [pair for pair in result.pairs if IMPROVEMENTS[truth] in pair.improvement]
+        if pairs:
+            lines += [
+                f"## Paired, at {name}",
+                "",
+                "Relative improvement, %, and its 95 % interval; of δ1, that of 1 − δ1:",
+            ]
+            better = {IMPROVEMENTS[truth]: "**mean**", **figures}
+            lines += ["", *_pairs(pairs, better, lambda pair, key: interval_text(pair.improvement.get(key), 100, 1))]
+            lines += ["", "Difference and its 95 % interval:"]
+            lines += ["", *_pairs(pairs, figures, lambda pair, key: interval_text(pair.difference.get(key)))]
+            lines += [""]
+    return lines
 
 
-def _pair_lines(pair: Pair) -> list[str]:
-    names = {
-        **{f"{truth}.{metric}": f"{heading}, {truth}" for truth in TRUTHS for metric, heading in HEADINGS.items()},
-        **{f"{truth}.consistency.rel": f"disagreement, {truth}" for truth in TRUTHS},
-    }
-    shown = [name for name in names if name.rpartition(".")[2] in (*AVERAGED, "rel") and name in pair.difference]
-    lines = [
-        f"{names[name]} | {interval_text(pair.difference[name], digits=4)} | "
-        f"{improvement_text(pair.improvement.get(name))}"
-        for name in shown
-    ]
-    means = [(truth, pair.improvement[name]) for truth, name in IMPROVEMENTS.items() if name in pair.improvement]
-    return [*(f"**mean, {truth}** | | **{improvement_text(mean)}**" for truth, mean in means), *lines]
+def _pairs(pairs: Sequence[Pair], headings: Mapping[str, str], text: Callable[[Pair, str], str]) -> list[str]:
+    lines = ["| | against | seeds | " + " | ".join(headings.values()) + " |", "|---" * (len(headings) + 3) + "|"]
+    for pair in pairs:
+        cells = [pair.row, pair.against, str(len(pair.seeds)), *(text(pair, key) for key in headings)]
+        lines.append("| " + " | ".join(cells) + " |")
+    return lines
 
 
 def all_metrics(result: StudyResult) -> list[str]:

@@ -1,0 +1,198 @@
+"""`fsmde ablate` on a tiny cache: what is done, done again, left out, and told."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from pipeline.study.result import StudyResult
+from tests.pipeline.conftest import Cli, one_line
+from tests.tiny_cache import write_tiny_cache
+
+TRAIN = {
+    "steps": 3,
+    "device": "cpu",
+    "loader": {"workers": 0},
+    "student": {
+        "bins": 16,
+        "encoder": {"hidden_sizes": [8, 8, 16, 16], "embedding_size": 8},
+        "decoder_channels": 8,
+        "cross_view_heads": 2,
+        "cross_view_grid": [2, 3],
+    },
+}
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_tiny_cache(tmp_path_factory.mktemp("cache") / "zarr", dense_depth=True)
+
+
+def write(file: Path, cache: Path, **settings: Any) -> Path:
+    shared = {"ready": str(cache), "train": TRAIN, "seeds": 2, "threads": 1, "note": "Tiny."}
+    file.write_text(yaml.safe_dump(shared | settings, sort_keys=False))
+    return file
+
+
+GRID = {
+    "variants": ["lidar", "ckd", {"name": "ckd_vrkd", "set": {"train.losses.view_relation": 0.1}}],
+    "grid": {"lr": {1: {"train.optimizer.lr": 0.001}, 2: {"train.optimizer.lr": 0.002}}},
+    "compare": [["ckd_vrkd", "ckd"]],
+    "plot": [{"x": "lr"}, {"x": "lr", "y": "lidar.consistency.rel"}],
+}
+
+
+@pytest.fixture(scope="module")
+def out(cli: Cli, cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("ablate")
+    made = cli("ablate", write(folder / "study.yaml", cache, **GRID), "--out", folder / "out", "--jobs", "2")
+    assert made.exit_code == 0, made.output
+    assert "3 variants × 2 points of lr × 2 seeds" in made.output
+    return folder / "out"
+
+
+def read(folder: Path) -> StudyResult:
+    return StudyResult.model_validate_json((folder / "result.json").read_text())
+
+
+def figures(folder: Path) -> list[Any]:
+    result = read(folder).model_dump(mode="json")
+    return [result["rows"], result["pairs"]]
+
+
+def test_every_trial_is_a_row_with_the_settings_of_its_runs(out: Path) -> None:
+    result = read(out)
+    names = [f"{variant}, lr {lr}" for lr in (1, 2) for variant in ("lidar", "ckd", "ckd_vrkd")]
+    assert [row.name for row in result.rows] == [*names, "teacher tiny"]
+    row = result.row("ckd_vrkd, lr 2")
+    assert row is not None
+    assert (row.place, row.against, row.seeds, row.steps, row.train_rigs) == ({"lr": 2}, "lidar, lr 2", (0, 1), 3, 6)
+    for seed, run in zip(row.seeds, row.runs, strict=True):
+        settings = json.loads((out / run / "config.json").read_text())
+        assert (settings["seed"], settings["optimizer"]["lr"]) == (seed, 0.002)
+        assert json.loads((out / run / "provenance.json").read_text())["sessions"][0]["code_version"]
+
+
+def test_pairs_are_against_the_baseline_at_the_same_point_and_as_asked_for(out: Path) -> None:
+    result = read(out)
+    assert [(pair.row, pair.against) for pair in result.pairs] == [
+        ("ckd, lr 1", "lidar, lr 1"),
+        ("ckd, lr 2", "lidar, lr 2"),
+        ("ckd_vrkd, lr 1", "lidar, lr 1"),
+        ("ckd_vrkd, lr 2", "lidar, lr 2"),
+        ("ckd_vrkd, lr 1", "ckd, lr 1"),
+        ("ckd_vrkd, lr 2", "ckd, lr 2"),
+    ]
+    for pair in result.pairs:
+        ours, theirs = result.row(pair.row), result.row(pair.against)
+        assert ours is not None
+        assert theirs is not None
+        for name in ("lidar.abs_rel", "dense.rmse", "dense.consistency.rel", "lidar.overlap.delta_1"):
+            expected = [a - b for a, b in zip(ours.figures[name].values, theirs.figures[name].values, strict=True)]  # type: ignore[operator]
+            assert pair.difference[name].values == pytest.approx(expected, rel=1e-3, abs=1e-6)
+        mean = pair.improvement["dense.mean"]
+        assert mean.low is not None
+        assert mean.high is not None
+        assert mean.low <= mean.mean <= mean.high  # type: ignore[operator]
+
+
+def test_the_table_says_it_for_people(out: Path) -> None:
+    table = (out / "table.md").read_text()
+    assert "Tiny." in table
+    signed = r"[+-]\d+\.\d"
+    assert re.search(rf"\| ckd, lr 1 \|.*\| {signed} \[{signed}, {signed}\] % \|", table)
+    assert "## Paired, at LiDAR points" in table
+    assert "## Paired, at dense depth" in table
+    assert "- `ckd`: LiDAR, and the teacher's bin probabilities (CKD)" in table
+
+
+def test_plots_have_a_line_for_each_variant(out: Path) -> None:
+    plots = {file.name: file.read_text() for file in out.glob("*.svg")}
+    assert set(plots) == {"improvement-lidar.mean-by-lr.svg", "lidar.consistency.rel-by-lr.svg"}
+    assert all((out / name).with_suffix(".png").stat().st_size > 10_000 for name in plots)
+    assert ">ckd_vrkd</text>" in plots["improvement-lidar.mean-by-lr.svg"]
+    assert "mean improvement at LiDAR points" in plots["improvement-lidar.mean-by-lr.svg"]
+    assert "disagreement of neighbours at LiDAR points" in plots["lidar.consistency.rel-by-lr.svg"]
+
+
+def test_in_pieces_and_one_at_a_time_gives_the_same_figures(cli: Cli, cache: Path, out: Path, tmp_path: Path) -> None:
+    file = write(tmp_path / "study.yaml", cache, **GRID)
+    first = cli("ablate", file, "--out", tmp_path / "out", "--only", "ckd", "--seeds", "1")
+    assert first.exit_code == 0, first.output
+    assert [row.name for row in read(tmp_path / "out").rows] == ["ckd, lr 1", "ckd, lr 2", "teacher tiny"]
+    assert read(tmp_path / "out").pairs == ()
+    rest = cli("ablate", file, "--out", tmp_path / "out", "--jobs", "1")
+    assert rest.exit_code == 0, rest.output
+    started = re.findall(r"part \d+ of 13: ([^;]+);", rest.output)
+    assert len(started) == 12 - 2
+    assert "ckd, lr 1, seed 0" not in started
+    assert figures(tmp_path / "out") == figures(out)
+
+
+def test_a_second_run_does_nothing_and_a_changed_variant_alone_is_run_anew(
+    cli: Cli, cache: Path, tmp_path: Path
+) -> None:
+    def run(**variant: Any) -> list[str]:
+        variants = ["lidar", {"name": "mine", "like": "ckd", **variant}]
+        file = write(tmp_path / "study.yaml", cache, variants=variants, seeds=1)
+        made = cli("ablate", file, "--out", tmp_path / "out")
+        assert made.exit_code == 0, made.output
+        return re.findall(r"part \d+ of 3: ([^;]+);", made.output)
+
+    assert run() == ["teachers", "lidar, seed 0", "mine, seed 0"]
+    before = figures(tmp_path / "out")
+    assert run() == []
+    assert run(set={"train.losses.kl": 0.5}) == ["mine, seed 0"]
+    changed = figures(tmp_path / "out")
+    assert changed != before
+    assert run() == ["mine, seed 0"], "its scores are looked up, though not trained again"
+    assert figures(tmp_path / "out") == before
+
+
+@pytest.mark.parametrize("jobs", ["1", "2"])
+def test_a_run_that_fails_is_named_and_tried_again(cli: Cli, cache: Path, tmp_path: Path, jobs: str) -> None:
+    def variants(bins: int) -> list[Any]:
+        wrong = {"name": "wrong", "like": "ckd", "set": {"train.student.bins": bins}}
+        return ["lidar", wrong, "vrkd"]
+
+    def run(bins: int) -> Any:
+        file = write(tmp_path / "study.yaml", cache, variants=variants(bins), seeds=1)
+        return cli("ablate", file, "--out", tmp_path / "out", "--jobs", jobs)
+
+    failed = run(8)
+    assert failed.exit_code == 1
+    assert "failed   wrong, seed 0: teacher tiny has targets over 16 bins, the student has 8" in failed.output
+    result = read(tmp_path / "out")
+    assert [row.name for row in result.rows] == ["lidar", "vrkd", "teacher tiny"], "the others went on"
+    assert list(result.failed) == ["wrong, seed 0"]
+    assert "## Failed" in (tmp_path / "out" / "table.md").read_text()
+    assert "ConfigError" in (tmp_path / "out" / "parts" / "wrong-seed-0.error").read_text()
+    assert run(8).exit_code == 1, "it is tried again"
+    mended = run(16)
+    assert mended.exit_code == 0, mended.output
+    assert read(tmp_path / "out").failed == {}
+
+
+def test_a_dry_run_tells_what_is_done_and_left(cli: Cli, cache: Path, out: Path, tmp_path: Path) -> None:
+    file = write(tmp_path / "study.yaml", cache, **GRID)
+    told = cli("ablate", file, "--out", tmp_path / "new", "--dry-run")
+    assert told.exit_code == 0, told.output
+    assert "12 runs, 12 left" in told.output
+    assert not (tmp_path / "new").exists()
+    more = cli("ablate", file, "--out", out, "--seeds", "3", "--dry-run", "--only", "lidar")
+    assert re.search(r"lidar, lr 2 +2 +1 +3 +2 +6", more.output), more.output
+    assert "6 runs, 2 left" in more.output
+    assert "ckd" not in more.output
+
+
+def test_options_and_settings_go_over_the_file(cli: Cli, cache: Path, tmp_path: Path) -> None:
+    file = write(tmp_path / "study.yaml", cache, **GRID)
+    told = cli("ablate", file, "--out", tmp_path / "new", "--set", "train.steps=7", "--seeds", "4", "--dry-run")
+    assert re.search(r"ckd, lr 1 +0 +4 +7 ", told.output), told.output
+    assert "there is no such variant" in one_line(cli("ablate", file, "--only", "rkd", "--dry-run"))
+    assert "cannot be read" in one_line(cli("ablate", tmp_path / "nowhere.yaml"))
