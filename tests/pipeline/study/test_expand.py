@@ -14,6 +14,7 @@ from pipeline.study.study import Study
 from pipeline.study.trial import Trial
 from tests.tiny_cache import write_tiny_cache
 
+STUDIES = Path(__file__).parents[3] / "pipeline" / "studies"
 SMOKE = {"size": "smoke", "variants": ["lidar", "ckd_vrkd"]}
 
 
@@ -150,3 +151,20 @@ def test_mistakes_are_refused_before_any_work(tmp_path: Path, settings: dict[str
         study(tmp_path, **settings)
     assert says in str(refused.value)
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("name", ["labelled", "beams", "teacher", "sensitivity"])
+def test_the_studies_of_the_embedded_world_are_valid(tmp_path: Path, name: str) -> None:
+    made = expand(read_study(STUDIES / f"{name}.yaml", [], {}), tmp_path, code_version="test")
+    runs = [part for part in made.parts() if part.kind == "run"]
+    assert len({part.output for part in runs}) == len(runs) > 10
+    assert all(rigs.rigs(made.split) == 48 for rigs in made.scored)
+    for each in made.trials:
+        bins = each.labelled.cache.targets.bins.count  # type: ignore[union-attr]
+        assert not each.training.losses.needs_teacher or each.training.student.bins == bins
+
+
+def test_the_number_of_rigs_is_what_the_axis_says(tmp_path: Path) -> None:
+    made = expand(read_study(STUDIES / "labelled.yaml", [], {}), tmp_path, code_version="test")
+    assert all(each.labelled.rigs("train") == each.place["rigs with LiDAR"] for each in made.trials)
+    assert {each.unlabelled.rigs("train") for each in made.trials if each.unlabelled} == {96}
