@@ -71,6 +71,11 @@ class TrialConfig(Settings):
                 "nothing says which rigs: give size for the embedded world, cache for a dataset, or ready for a cache "
                 "that is there already"
             )
+        if self.cache is not None and self.cache.cache != CacheTeacherConfig.model_fields["cache"].default:
+            raise ValueError(
+                f"cache.cache {self.cache.cache}: a study makes its caches in its own folder; name one that is there"
+                " already with ready"
+            )
         if self.unlabelled is not None and (self.unlabelled.cache is None) == (self.ready is not None):
             raise ValueError(
                 "rigs with LiDAR and without come both from caches that are there (ready and unlabelled.cache), or "

@@ -23,7 +23,9 @@ from stages.train.config import UnlabelledConfig
 def read_study(file: Path, assignments: list[str], options: dict[str, Any]) -> StudyConfig:
     """A study from its file, from `--set` and from options. Raises ConfigError."""
     base: dict[str, Any] = {}
-    if (size := layers.read_yaml(file).get("size")) is not None:
+    given = [value.strip() for key, _, value in (each.partition("=") for each in assignments) if key.strip() == "size"]
+    size = given[-1] if given else layers.read_yaml(file).get("size")
+    if size is not None:
         base = reproduce_defaults(size)
         base.pop("pictured", None)  # a study shows no rigs
     return layers.build(StudyConfig, file, assignments, options, base)

@@ -40,6 +40,8 @@ class Failure:
 
     part: str
     error: Exception
+    blocked: bool = False
+    """Whether it was not tried, because another part failed that it needs."""
 
     @property
     def reason(self) -> str:

@@ -71,11 +71,12 @@ def carry_out(
 
 def refuse_failures(failures: Sequence[Failure]) -> None:
     """Raise the error of what failed; where several did, one that names them all."""
-    if len(failures) == 1:
-        raise failures[0].error
-    if failures:
+    tried = [failure for failure in failures if not failure.blocked]
+    if len(tried) == 1:
+        raise tried[0].error
+    if tried:
         raise FsmdeError(
-            "; ".join(f"{failure.part}: {failure.reason}" for failure in failures)
+            "; ".join(f"{failure.part}: {failure.reason}" for failure in tried)
             + "; what is finished is kept, run the same command again to try these again"
         )
 
@@ -92,7 +93,9 @@ def _attempted(folder: Path, part: Part, progress: Progress) -> list[Failure]:
 def _lost(part: Part, failures: Sequence[Failure]) -> Failure | None:
     """The failure of a part that needs one that failed."""
     failed = [failure.part for failure in failures if failure.part in part.needs]
-    return Failure(part.name, FsmdeError(f"needs {failed[0]}, which failed")) if failed else None
+    if not failed:
+        return None
+    return Failure(part.name, FsmdeError(f"needs {failed[0]}, which failed"), blocked=True)
 
 
 def _numbers(parts: Sequence[Part], some: Sequence[Part]) -> str:

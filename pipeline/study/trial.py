@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 
 from pipeline.study.data import CachedRigs, digest, given
 from stages.train.config import TrainConfig, UnlabelledConfig
@@ -33,7 +34,7 @@ class Trial:
         """What it is trained on."""
         return (self.labelled,) if self.unlabelled is None else (self.labelled, self.unlabelled)
 
-    @property
+    @cached_property
     def decided(self) -> str:
         """Digest of all that decides what comes of it, but for the seed. Raises CacheMissingError."""
         further = self.training.unlabelled
@@ -44,7 +45,7 @@ class Trial:
     @property
     def folder(self) -> str:
         """Name of its runs' folders: other settings have another, and trials that are the same run share one."""
-        return f"{re.sub(r'[^A-Za-z0-9._+=-]+', '-', self.variant)}-{self.decided[:8]}"
+        return f"{re.sub(r'[^A-Za-z0-9._+=]+', '-', self.variant).strip('-')}-{self.decided[:8]}"
 
 
 def share_of_steps(

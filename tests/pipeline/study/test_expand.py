@@ -109,6 +109,7 @@ def test_other_settings_are_other_runs_and_those_of_the_machine_are_not(tmp_path
     assert [a.folder == b.folder for a, b in zip(before.trials, after.trials, strict=True)] == [True, False]
     moved = study(tmp_path, "train.device=cpu", "train.loader.workers=3", "train.log_every=1", "jobs=7")
     assert [each.folder for each in moved.trials] == [each.folder for each in before.trials]
+    assert study(tmp_path, "size=small").trials[0].training.steps == 400
     assert study(tmp_path, "train.steps=21").trials[0].folder != before.trials[0].folder
 
 
@@ -142,6 +143,7 @@ def test_caches_that_are_there_are_used_as_they_are(tmp_path: Path) -> None:
         ({"size": None}, "nothing says which rigs"),
         ({"unlabelled": {"towns": [90000]}}, "ckd_vrkd would learn from town 90000, on which it is to be scored"),
         ({"street": {"val": {"towns": [1]}}}, "town 1 is listed twice"),
+        ({"cache": {"cache": "./zarr"}}, "name one that is there already with ready"),
         ({"split": "test"}, "split 'test' is none of the embedded world, which has: train, val"),
         ({"split": "train"}, "lidar would learn from town 0, on which it is to be scored"),
     ],

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from cache_schema.errors import FsmdeError, TrainingError
-from pipeline.study.part import Part, finished
+from pipeline.study.part import Failure, Part, finished
 from pipeline.study.parts import carry_out, refuse_failures, seconds, seconds_left
 from stages.progress import Progress, Silent
 
@@ -109,10 +109,10 @@ def test_what_fails_is_told_and_holds_up_only_what_needs_it(tmp_path: Path, told
     ]
     assert done == ["b"]
     assert "as it was told to" in (records / "cache.error").read_text()
-    with pytest.raises(FsmdeError, match=r"cache: as it was told to; a, seed 0: needs cache.*try these again"):
-        refuse_failures(failures)
     with pytest.raises(TrainingError):
-        refuse_failures(failures[:1])
+        refuse_failures(failures)
+    with pytest.raises(FsmdeError, match=r"cache: as it was told to; b: lost; .*try these again"):
+        refuse_failures([*failures, Failure("b", TrainingError("lost"))])
     assert carry_out(parts(None), records, watching(told), lambda line: None) == []  # type: ignore[arg-type]
     assert done == ["b", "cache", "a, seed 0"]
     assert not (records / "cache.error").exists()
