@@ -165,15 +165,14 @@ def test_a_second_run_does_nothing_and_a_changed_variant_alone_is_run_anew(
     assert figures(tmp_path / "out") == before
 
 
-@pytest.mark.parametrize("jobs", ["1", "2"])
-def test_a_run_that_fails_is_named_and_tried_again(cli: Cli, cache: Path, tmp_path: Path, jobs: str) -> None:
+def test_a_run_that_fails_is_named_and_tried_again(cli: Cli, cache: Path, tmp_path: Path) -> None:
     def variants(bins: int) -> list[Any]:
         wrong = {"name": "wrong", "like": "ckd", "set": {"train.student.bins": bins}}
         return ["lidar", wrong, "vrkd"]
 
     def run(bins: int) -> Any:
         file = write(tmp_path / "study.yaml", cache, variants=variants(bins), seeds=1)
-        return cli("ablate", file, "--out", tmp_path / "out", "--jobs", jobs)
+        return cli("ablate", file, "--out", tmp_path / "out")
 
     failed = run(8)
     assert failed.exit_code == 1
