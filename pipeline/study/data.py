@@ -43,16 +43,13 @@ class CachedRigs:
     """Towns of the embedded world, generated into `cache.root`; none: the raw data are there."""
     world: str = "street"
     """Of the part that generates the towns."""
+    called: str | None = None
+    """What its teacher is called among people, where its name in the cache is a longer one."""
 
     @property
     def teacher(self) -> str | None:
         """Name of its teacher in the cache, where the settings say it."""
         return None if self.cache is None else self.cache.teacher.name
-
-    @property
-    def called(self) -> str | None:
-        """What its teacher is called among people."""
-        return None if self.cache is None else cache_plan.slug(self.cache.teacher.id)
 
     def identity(self, training: TrainConfig | None = None) -> str:
         """Digest of all that decides what such a training learns from it; without one, or a teacher, of its frames.
@@ -91,7 +88,8 @@ class CachedRigs:
         if self.cache is None:
             return Cache(self.location).manifest.splits[split].rigs
         if self.street is not None:
-            return len(self.street.splits[split].towns) * self.street.splits[split].rigs
+            rigs = len(self.street.splits[split].towns) * self.street.splits[split].rigs
+            return min(rigs, self.cache.limit or rigs)
         return next(part.record.rigs for part in cache_plan.plan(self.cache).splits if part.name == split)
 
 
@@ -102,10 +100,11 @@ def placed(cache: CacheTeacherConfig, street: StreetSpec | None, folder: Path) -
         root, world = folder / street.version, f"world {street.version}"
         cache = cache.model_copy(update={"root": root, "ego_masks": root / "masks"})
     zarr = f"zarr-{_frames(cache, street)[:12]}"
-    teacher = f"{cache.teacher.name or cache_plan.slug(cache.teacher.id)}-{_teacher(cache)[:8]}"
+    called = cache.teacher.name or cache_plan.slug(cache.teacher.id)
+    teacher = f"{called}-{_teacher(cache)[:8]}"
     update = {"cache": str(folder / zarr), "teacher": cache.teacher.model_copy(update={"name": teacher})}
     name = f"cache {zarr}, teacher {teacher}"
-    return CachedRigs(name, str(folder / zarr), cache.model_copy(update=update), street, world)
+    return CachedRigs(name, str(folder / zarr), cache.model_copy(update=update), street, world, called)
 
 
 def only_split(street: StreetSpec, split: str) -> StreetSpec:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,6 @@ from pipeline.study.config import Point, StudyConfig, TrialConfig, VariantConfig
 from pipeline.study.data import CachedRigs, only_split, placed
 from pipeline.study.study import Study, refuse_leaks
 from pipeline.study.trial import Trial, share_of_steps
-from stages.cache_teacher.config import TeacherSettings
 from stages.train.config import UnlabelledConfig
 
 
@@ -44,7 +43,7 @@ def expand(config: StudyConfig, out: Path, *, code_version: str) -> Study:
     study = Study(
         trials=trials,
         seeds=tuple(config.train.seed + number for number in range(config.seeds)),
-        scored=_scored(config, trials, folder),
+        scored=_scored(config, settings, folder),
         split=config.split,
         baseline=config.baseline,
         out=out,
@@ -118,18 +117,14 @@ def _unlabelled(settings: TrialConfig, folder: Path) -> CachedRigs | None:
     return placed(cached_without_lidar(cache, further), street, folder)
 
 
-def _scored(config: StudyConfig, trials: tuple[Trial, ...], folder: Path) -> tuple[CachedRigs, ...]:
+def _scored(config: StudyConfig, settings: Sequence[TrialConfig], folder: Path) -> tuple[CachedRigs, ...]:
     """The rigs of the shared settings, labelled by every teacher that a trial learns from."""
     if config.ready is not None:
         return (_there(config.ready, config.split),)
     assert config.cache is not None
-    teachers: dict[str, TeacherSettings] = {}
-    for trial in trials:
-        if trial.training.losses.needs_teacher and trial.labelled.cache is not None:
-            teacher = trial.labelled.cache.teacher.model_copy(update={"name": config.cache.teacher.name})
-            teachers[teacher.model_dump_json()] = teacher
-    chosen = list(teachers.values()) or [config.cache.teacher]
-    caches = [config.cache.model_copy(update={"teacher": teacher}) for teacher in chosen]
+    heard = [each.cache.teacher for each in settings if each.cache and each.train.losses.needs_teacher]
+    distinct = {teacher.model_dump_json(): teacher for teacher in heard or [config.cache.teacher]}
+    caches = [config.cache.model_copy(update={"teacher": teacher}) for teacher in distinct.values()]
     return tuple(_cached(config.model_copy(update={"cache": cache}), config.split, folder) for cache in caches)
 
 

@@ -95,8 +95,11 @@ def test_what_is_the_same_is_made_once(tmp_path: Path) -> None:
     assert len(runs) == 1 + 3, "LiDAR alone is the same run at every point"
 
 
+NAMED = {"cache.teacher.name": "poor"}
+
+
 def test_every_teacher_is_scored_on_the_same_rigs(tmp_path: Path) -> None:
-    made = study(tmp_path, grid={"teacher": {"good": {}, "poor": {"cache.teacher.id": "poor"}}})
+    made = study(tmp_path, grid={"teacher": {"good": {}, "poor": {"cache.teacher.id": "x/teacher", **NAMED}}})
     assert len({rigs.location for rigs in made.scored}) == 1
     assert [rigs.called for rigs in made.scored] == ["street", "poor"]
     assert trial(made, "ckd_vrkd, teacher poor").training.teacher == made.scored[1].teacher
