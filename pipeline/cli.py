@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from pipeline.commands import cache_teacher, evaluate, inspect, reproduce, street, train, verify
+from pipeline.commands import ablate, cache_teacher, evaluate, inspect, reproduce, street, train, verify
 
 app = typer.Typer(
     name="fsmde",
@@ -21,6 +21,7 @@ app.command("evaluate")(evaluate.command)
 app.command("inspect")(inspect.command)
 app.command("verify")(verify.command)
 app.command("reproduce")(reproduce.command)
+app.command("ablate")(ablate.command)
 
 
 def main() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import difflib
 import typing
 from collections.abc import Mapping, Sequence
@@ -38,11 +39,26 @@ def build(
     for key, value in options.items():
         if value is not None:
             _assign(merged, key, value)
+    return validated(model, merged, "settings" if file is None else f"settings in {file}")
+
+
+def validated(model: type[Settings], settings: Mapping[str, Any], called: str) -> Settings:
+    """Settings in groups as what they are meant to be.
+
+    Raises ConfigError naming every wrong key at once, each with the nearest known one.
+    """
     try:
-        return model.model_validate(merged)
+        return model.model_validate(settings)
     except ValidationError as error:
-        where = "" if file is None else f" in {file}"
-        raise ConfigError(f"settings{where}: " + "; ".join(_explain(model, e) for e in error.errors())) from error
+        raise ConfigError(f"{called}: " + "; ".join(_explain(model, e) for e in error.errors())) from error
+
+
+def assigned(settings: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings in groups with some changed, by dotted keys; the given ones stay as they are. Raises ConfigError."""
+    merged = copy.deepcopy(dict(settings))
+    for key, value in changes.items():
+        _assign(merged, key, value)
+    return merged
 
 
 def layered(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
@@ -82,7 +98,9 @@ def _parse(assignment: str, value: str) -> Any:
 def _assign(settings: dict[str, Any], key: str, value: Any) -> None:
     *parents, last = key.split(".")
     for parent in parents:
-        inner = settings.setdefault(parent, {})
+        inner = settings.get(parent)
+        if inner is None:
+            inner = settings[parent] = {}
         if not isinstance(inner, dict):
             raise ConfigError(f"{key}: {parent} is not a group of settings")
         settings = inner

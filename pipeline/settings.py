@@ -16,7 +16,7 @@ from stages.train.config import TrainConfig
 DEFAULTS = Path(__file__).with_name("reproduce.yaml")
 _OF_THE_MACHINE: Any = {
     "cache": {"root", "cache", "ego_masks", "device", "workers", "readers", "scheduler"},
-    "train": {"device": True, "checkpoint_every": True, "log_every": True, "loader": {"workers"}},
+    "train": {"device": True, "checkpoint_every": True, "log_every": True, "panel_every": True, "loader": {"workers"}},
     "unlabelled": {"root", "ego_masks"},
     "note": True,
     "jobs": True,
@@ -81,29 +81,33 @@ class ReproduceConfig(BaseModel):
             return None
         root = further.root or self.cache.root.with_name(f"{self.cache.root.name}-unlabelled")
         embedded_masks = None if self.cache.ego_masks is None else root / self.cache.ego_masks.name
-        return self.cache.model_copy(
-            update={
-                "root": root,
-                "cache": f"{self.cache.cache}-unlabelled",
-                "splits": (further.split,),
-                "ego_masks": embedded_masks if further.towns else further.ego_masks,
-                "lidar": False,
-                "dense_depth": False,
-            }
-        )
+        masks = embedded_masks if further.towns else further.ego_masks
+        update = {"root": root, "cache": f"{self.cache.cache}-unlabelled", "ego_masks": masks}
+        return cached_without_lidar(self.cache, further).model_copy(update=update)
 
     @property
     def unlabelled_street(self) -> StreetSpec | None:
         """The towns of the embedded world that the rigs without LiDAR are in."""
         further = self.unlabelled
-        if further is None or self.street is None or not further.towns:
-            return None
-        towns = SplitSpec(towns=further.towns, rigs=further.rigs, lidar=False)
-        return StreetSpec(size=self.street.size, train=towns, val=None, world=self.street.world)
+        return None if further is None or self.street is None else street_without_lidar(self.street, further)
 
     def of_the_figures(self) -> dict[str, JsonValue]:
         """Settings that the figures depend on: all but places, devices and how the work is shared out."""
         return self.model_dump(mode="json", exclude=_OF_THE_MACHINE)
+
+
+def cached_without_lidar(cache: CacheTeacherConfig, further: UnlabelledRigs) -> CacheTeacherConfig:
+    """How rigs without LiDAR are cached: as the others, from raw data of their own."""
+    own = {"root": further.root or cache.root, "splits": (further.split,), "ego_masks": further.ego_masks}
+    return cache.model_copy(update={**own, "lidar": False, "dense_depth": False})
+
+
+def street_without_lidar(street: StreetSpec, further: UnlabelledRigs) -> StreetSpec | None:
+    """The towns of the embedded world that rigs without LiDAR are in; none where they come from a folder."""
+    if not further.towns:
+        return None
+    towns = SplitSpec(towns=further.towns, rigs=further.rigs, lidar=False)
+    return StreetSpec(size=street.size, train=towns, val=None, world=street.world)
 
 
 def reproduce_defaults(size: str | None) -> dict[str, Any]:

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.table import Table
 
 from pipeline import config
 from pipeline.commands.options import Assignments, ConfigFile, Device
+from pipeline.commands.tables import print_rows
 from pipeline.errors import one_line_errors
 from pipeline.progress import ProgressBar
 from pipeline.version import code_version
@@ -110,15 +110,7 @@ def command(
 
 def print_comparison(console: Console, result: ComparisonResult) -> None:
     """The figures that matter most, in 80 columns; the rest is in the files."""
-    from pipeline.reproduce.table import figure_text, percent_text
-
-    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="bold underline")
-    for heading in ("variant", "AbsRel", f"against {result.baseline}", "δ1", "dense AbsRel"):
-        table.add_column(heading, justify="left" if heading == "variant" else "right", no_wrap=heading != "variant")
-    for row in result.rows:
-        shown = [figure_text(row.figures.get(name)) for name in ("lidar.abs_rel", "lidar.delta_1", "dense.abs_rel")]
-        table.add_row(row.name, shown[0], percent_text(row.change.get("lidar.abs_rel")), *shown[1:])
-    console.print(table, "")
+    print_rows(console, result)
     console.print(f"{result.latency.measured}: the student is {result.latency.in_words}.", highlight=False)
 
 

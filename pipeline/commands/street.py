@@ -50,10 +50,11 @@ def command(
         if sheet is not None:
             write_sheet(root, sheet)
             console.print(f"Picture: {sheet}", markup=False, highlight=False)
+        lidar = "" if all(split.lidar for split in spec.splits.values()) else " --without-lidar"
         size_options = f"--height {spec.world.height} --width {spec.world.width}"
         console.print(
             f"Next: fsmde cache-teacher --dataset ddad --root {root} --ego-masks {root / 'masks'} {size_options} "
-            f"--teacher street{'' if spec.train.lidar else ' --without-lidar'} --cache {root}-zarr",
+            f"--teacher street{lidar} --cache {root}-zarr",
             markup=False,
             highlight=False,
             soft_wrap=True,

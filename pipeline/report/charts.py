@@ -14,8 +14,9 @@ from matplotlib.ticker import LogLocator, ScalarFormatter
 
 from pipeline.report.colours import INK, QUIET, colour
 from pipeline.report.curves import Curve
-from pipeline.reproduce.figures import Figure
-from pipeline.reproduce.result import ComparisonResult, Row
+from pipeline.reproduce.result import ComparisonResult
+from pipeline.study.figures import Figure
+from pipeline.study.result import Row
 
 STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",  # text stays text, in the page's font

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from pipeline.reproduce.variants import BASELINE, SAME_RIGS
 
 INK = "#0a0b0c"
@@ -19,3 +21,12 @@ def colour(variant: str) -> str:
     if variant == BASELINE:
         return BASE
     return METHOD if variant in _METHODS else RIVAL
+
+
+_LINES = (METHOD, "#5b7fc7", "#b45a8d", "#7a9a3a", "#8a6bbf", "#c4532f", "#4a9cc0")
+
+
+def variant_colours(variants: Iterable[str], baseline: str) -> dict[str, str]:
+    """A colour for each variant of a study; beyond eight they come again."""
+    others = [variant for variant in variants if variant != baseline]
+    return {baseline: BASE} | {variant: _LINES[number % len(_LINES)] for number, variant in enumerate(others)}

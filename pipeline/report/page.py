@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from html import escape
 from pathlib import Path
 
@@ -13,26 +13,28 @@ from pipeline.report.pictures import DEPTH_COLOURS, DEPTH_M, ERROR, ERROR_COLOUR
 from pipeline.report.style import CSS
 from pipeline.reproduce.plan import Comparison
 from pipeline.reproduce.reference import Check
-from pipeline.reproduce.result import ComparisonResult, Row
-from pipeline.reproduce.table import (
+from pipeline.reproduce.result import ComparisonResult
+from pipeline.reproduce.table import change_cells, provenance
+from pipeline.reproduce.variants import METHOD, compared
+from pipeline.study.result import IMPROVEMENTS, Row
+from pipeline.study.table import (
     CROSS_VIEW,
     HEADINGS,
-    MAIN,
     NOTHING,
     TRUTHS,
-    figure_text,
+    Cells,
+    about_improvements,
+    improvement_text,
+    main_cells,
     minutes,
+    of_figure,
     percent_text,
-    provenance,
 )
-from pipeline.reproduce.variants import METHOD, compared
 from stages.evaluate.metrics import METRICS
 from stages.train.run_folder import TENSORBOARD
 
 LIDAR_LOSS = "lidar"
 """The curve that every variant has."""
-
-Cells = Sequence[tuple[str, Callable[[Row], str]]]
 
 
 def write_report(file: Path, comparison: Comparison, result: ComparisonResult, checks: Sequence[Check] | None) -> None:
@@ -104,7 +106,10 @@ def _tiles(result: ComparisonResult) -> str:
     shown = [
         (percent_text(method.change.get("lidar.abs_rel")), f"{against} at LiDAR points"),
         (percent_text(method.change.get("dense.abs_rel")), f"{against} at dense depth"),
-        (percent_text(method.change.get("lidar.gain")), f"mean gain of {METHOD} over all metrics, at LiDAR points"),
+        (
+            improvement_text(result.improvement(method, IMPROVEMENTS["lidar"])),
+            f"mean improvement of {METHOD} over five metrics, at LiDAR points, and its 95 % interval",
+        ),
         (f"{factor} ×", f"{than} than the teacher: {times}"),
     ]
     tiles = "".join(f"<div class=tile><b>{escape(value)}</b><span>{escape(says)}</span></div>" for value, says in shown)
@@ -112,21 +117,12 @@ def _tiles(result: ComparisonResult) -> str:
 
 
 def _main_table(result: ComparisonResult) -> str:
-    cells: Cells = [
-        *((heading, _of(name)) for name, heading in MAIN.items() if result.knows(name)),
-        ("AbsRel change", lambda row: percent_text(row.change.get("lidar.abs_rel"))),
-        ("dense AbsRel change", lambda row: percent_text(row.change.get("dense.abs_rel"))),
-        ("mean gain", lambda row: percent_text(row.change.get("lidar.gain"))),
-    ]
-    return _table(result.rows, cells)
+    return _table(result.rows, [*main_cells(result), *change_cells(result)])
 
 
 def _legend(result: ComparisonResult) -> str:
     items = "".join(f"<dt>{escape(row.name)}</dt><dd>{escape(row.says)}</dd>" for row in result.rows)
-    note = (
-        f"Changes are against <b>{escape(result.baseline)}</b>, seed by seed; the gain is the mean of the relative"
-        " changes for the better of all eight metrics at LiDAR points."
-    )
+    note = f"Changes are against <b>{escape(result.baseline)}</b>, seed by seed. {escape(about_improvements(result))}"
     return f"<dl class=legend>{items}</dl><p class=note>{note}</p>"
 
 
@@ -134,9 +130,9 @@ def _more_tables(result: ComparisonResult) -> list[str]:
     sections = []
     for truth, name in TRUTHS.items():
         if result.knows(f"{truth}.abs_rel"):
-            cells: Cells = [(HEADINGS[metric], _of(f"{truth}.{metric}")) for metric in METRICS]
+            cells: Cells = [(HEADINGS[metric], of_figure(f"{truth}.{metric}")) for metric in METRICS]
             sections.append(_section(f"All metrics at {name}", _table(result.rows, cells)))
-    cross: Cells = [(heading, _of(name)) for name, heading in CROSS_VIEW.items() if result.knows(name)]
+    cross: Cells = [(heading, of_figure(name)) for name, heading in CROSS_VIEW.items() if result.knows(name)]
     if cross:
         note = (
             "<p class=note>Overlap: points of an image that lie in a neighbour's too. Disagreement: relative difference"
@@ -144,10 +140,6 @@ def _more_tables(result: ComparisonResult) -> list[str]:
         )
         sections.append(_section("Across views", _table(result.rows, cross) + note))
     return sections
-
-
-def _of(name: str) -> Callable[[Row], str]:
-    return lambda row: figure_text(row.figures.get(name))
 
 
 def _table(rows: Sequence[Row], cells: Cells) -> str:
@@ -163,6 +155,10 @@ def _table(rows: Sequence[Row], cells: Cells) -> str:
 
 def _cell(text: str) -> str:
     mean, plus_minus, spread = text.partition(" ± ")
+    value, bracket, interval = text.partition(" [")
+    if bracket:
+        low_high, _, unit = interval.partition("]")
+        return f"<td>{escape(value + unit)} <small>[{escape(low_high)}]</small></td>"
     if not plus_minus:
         return f"<td{' class=none' if text == NOTHING else ''}>{escape(text)}</td>"
     number, space, unit = spread.partition(" ")

@@ -19,9 +19,10 @@ from pydantic import Field, JsonValue, ValidationError
 from cache_schema.durable import write_atomic
 from cache_schema.errors import ConfigError
 from cache_schema.manifest import Record
-from pipeline.reproduce.figures import Figure
-from pipeline.reproduce.result import ComparisonResult, Row
+from pipeline.reproduce.result import ComparisonResult
 from pipeline.settings import ReproduceConfig
+from pipeline.study.figures import Figure
+from pipeline.study.result import Row
 from stages.wording import counted
 
 CHANGE = "change:"

@@ -8,12 +8,12 @@ from pathlib import Path
 
 from cache_schema.durable import write_atomic
 from pipeline.report.page import write_report
-from pipeline.reproduce.parts import Watch, carry_out
 from pipeline.reproduce.plan import plan
 from pipeline.reproduce.reference import Check, compare, other_settings, read_reference
 from pipeline.reproduce.result import ComparisonResult, collect
 from pipeline.reproduce.table import markdown
 from pipeline.settings import ReproduceConfig
+from pipeline.study.parts import Watch, carry_out, refuse_failures
 
 TABLE, RESULT, REPORT = "table.md", "result.json", "report.html"
 
@@ -37,10 +37,10 @@ def reproduce(
     reference: Path | None = None,
     code_version: str,
 ) -> Reproduction:
-    """Run all stages. Raises what the stages raise; what is finished by then is kept."""
+    """Run all stages. Raises what the stages raise, when all is done that could be; what is finished is kept."""
     expected = None if reference is None else read_reference(reference)
     comparison = plan(config, out, code_version=code_version)
-    carry_out(comparison.parts(), comparison.records, watch, say, jobs=config.jobs)
+    refuse_failures(carry_out(comparison.parts(), comparison.study.records, watch, say, jobs=config.jobs))
     result = collect(comparison)
     checks = None
     if expected is not None:

@@ -6,7 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+from pydantic import JsonValue
+
+from pipeline import config as layers
 from pipeline.settings import ReproduceConfig
+from pipeline.study.trial import share_of_steps
 from stages.train.config import TrainConfig, UnlabelledConfig
 
 TERMS = ("ckd", "view_relation", "pseudo_label", "rkd", "features", "metric_kd")
@@ -29,6 +33,12 @@ class Variant:
     unlabelled: bool = True
     """Whether it learns from rigs without LiDAR where there are any; without a teacher there is nothing to learn, and
     logit distillation in metric depth takes the teacher's scale from LiDAR."""
+
+    @property
+    def settings(self) -> dict[str, JsonValue]:
+        """What it changes, by dotted keys."""
+        off = {f"train.losses.{term}": 0.0 for term in TERMS if term not in self.terms}
+        return {**off, "train.student.head": self.head}
 
 
 VARIANTS: Mapping[str, Variant] = {
@@ -61,24 +71,11 @@ def compared(config: ReproduceConfig) -> Mapping[str, Variant]:
 
 
 def training_of(config: ReproduceConfig, name: str, seed: int) -> TrainConfig:
-    """Settings of the run with `seed`: every variant has the same student, but for its head, and as many rigs a step.
-
-    Rigs without LiDAR take the place of others: a variant that does not learn from them has more with LiDAR.
-    """
-    base, variant, further = config.train, compared(config)[name], config.unlabelled
-    off = {term: 0.0 for term in TERMS if term not in variant.terms}
-    changes = {
-        "losses": base.losses.model_copy(update=off),
-        "student": base.student.model_copy(update={"head": variant.head}),
-        "seed": seed,
-    }
-    where = config.unlabelled_cache
-    if further is not None and where is not None:
-        if variant.terms and variant.unlabelled:
-            changes["unlabelled"] = UnlabelledConfig(
-                cache=where.cache, split=further.split, batch_rigs=further.batch_rigs
-            )
-        else:
-            rigs = base.loader.batch_rigs + further.batch_rigs
-            changes["loader"] = base.loader.model_copy(update={"batch_rigs": rigs})
-    return TrainConfig.model_validate(base.model_copy(update=changes).model_dump())
+    """Settings of the run with `seed`: each variant has the same student, but for its head, and as many rigs a step."""
+    variant, further, cache = compared(config)[name], config.unlabelled, config.unlabelled_cache
+    settings = layers.assigned(config.model_dump(), {**variant.settings, "train.seed": seed})
+    more = None
+    if further is not None and cache is not None:
+        more = UnlabelledConfig(cache=cache.cache, split=further.split, batch_rigs=further.batch_rigs)
+    training = layers.validated(TrainConfig, settings["train"], name)
+    return share_of_steps(training, more, learns=variant.unlabelled)

@@ -16,6 +16,7 @@ from stages.device import choose_device
 from stages.evaluate.plan import EvaluationPlan
 from stages.evaluate.prediction import Prediction, compare, fitted_disparity
 from stages.evaluate.result import Evaluation
+from stages.evaluate.rig_scores import RigScores, rig_scores_file, write_rig_scores
 from stages.evaluate.scoring import Scorer
 from stages.evaluate.truth import Truth, dense_truth, lidar_truth
 from stages.progress import Progress
@@ -41,9 +42,11 @@ def execute(plan: EvaluationPlan, progress: Progress, *, code_version: str) -> E
         for truth in plan.truths
         for name in subjects
     }
+    names: list[tuple[str, str]] = []
     progress.begin(f"evaluate {plan.config.split}", len(plan.frames))
     for index in range(len(plan.frames)):
         rig = plan.frames[index]
+        names.append((rig.scene, rig.sample))
         truths = _truths(plan, index, rig)
         for name, subject in subjects.items():
             prediction = subject(index, rig, truths[0])
@@ -53,6 +56,7 @@ def execute(plan: EvaluationPlan, progress: Progress, *, code_version: str) -> E
         progress.advance()
     evaluation = _evaluation(plan, list(scorers.values()), code_version)
     if plan.output is not None:
+        write_rig_scores(rig_scores_file(plan.output), _rig_scores(plan, list(scorers.values()), names))
         write_atomic(plan.output, evaluation.model_dump_json(indent=2) + "\n")
     return evaluation
 
@@ -106,6 +110,17 @@ def _refuse_nonfinite(name: str, rig: CachedRig, prediction: Prediction, cameras
                 f"the prediction of {name} for {camera} of {rig.scene} sample {rig.sample} is not finite; "
                 "nothing was written"
             )
+
+
+def _rig_scores(plan: EvaluationPlan, scorers: Sequence[Scorer], names: Sequence[tuple[str, str]]) -> RigScores:
+    dataset = plan.cache.manifest.dataset
+    return RigScores(
+        scenes=tuple(scene for scene, _ in names),
+        samples=tuple(sample for _, sample in names),
+        cameras=dataset.cameras,
+        pairs=tuple(f"{dataset.cameras[i]}-{dataset.cameras[j]}" for i, j in dataset.adjacent_pairs),
+        values={name: value for scorer in scorers for name, value in scorer.rig_scores().items()},
+    )
 
 
 def _evaluation(plan: EvaluationPlan, scorers: Sequence[Scorer], code_version: str) -> Evaluation:

@@ -1,4 +1,4 @@
-"""From comparisons of one rig at a time to scores per camera; memory does not grow with the images."""
+"""From comparisons of one rig at a time to scores per camera. Of each image only its metrics are kept."""
 
 from __future__ import annotations
 
@@ -19,41 +19,49 @@ from stages.evaluate.truth import Truth
 Metrics = Callable[[Float[np.ndarray, "point"], Float[np.ndarray, "point"]], dict[str, float]]
 
 
-class Means:
-    """Running means over images of what `metrics` makes of two arrays of one image."""
+class Images:
+    """What `metrics` makes of two arrays of one image, image by image."""
 
     def __init__(self, metrics: Metrics, names: Sequence[str]) -> None:
         self._metrics = metrics
-        self._sums = dict.fromkeys(names, 0.0)
-        self._images = self._points = self._without_points = 0
+        self._names = tuple(names)
+        self._rows: list[list[float]] = []
+        self._points = self._without_points = 0
 
     def add(self, first_m: Float[np.ndarray, "point"], second_m: Float[np.ndarray, "point"]) -> None:
         """Count one image."""
-        if not len(first_m):
+        if len(first_m):
+            found = self._metrics(first_m, second_m)
+            self._rows.append([found[name] for name in self._names])
+            self._points += len(first_m)
+        else:
+            self._rows.append([np.nan] * len(self._names))
             self._without_points += 1
-            return
-        for name, value in self._metrics(first_m, second_m).items():
-            self._sums[name] += value
-        self._images += 1
-        self._points += len(first_m)
+
+    def values(self) -> Float[np.ndarray, "image metric"]:
+        """The metrics of every image so far; NaN for one without points."""
+        return np.array(self._rows, np.float64).reshape(-1, len(self._names))
 
     def score(self) -> Score:
         """Mean over the images so far."""
+        values = self.values()
+        seen = values[~np.isnan(values).all(axis=1)]
+        means = seen.mean(axis=0).tolist() if len(seen) else [None] * len(self._names)
         return Score(
-            metrics={name: total / self._images if self._images else None for name, total in self._sums.items()},
-            images=self._images,
+            metrics=dict(zip(self._names, means, strict=True)),
+            images=len(seen),
             points=self._points,
             images_without_points=self._without_points,
         )
 
 
 @dataclass(frozen=True)
-class _Sums:
+class _Counted:
     """Everything that is counted under one scaling."""
 
-    cameras: dict[str, Means]
-    overlap: dict[str, Means]
-    consistency: dict[str, Means]
+    cameras: dict[str, Images]
+    overlap: dict[str, Images]
+    consistency: dict[str, Images]
 
 
 class Scorer:
@@ -71,11 +79,11 @@ class Scorer:
     ) -> None:
         self._subject, self._alignment, self._truth = subject, alignment, truth
         self._range_m = protocol.range_m
-        self._sums: dict[Scaling, _Sums] = {
-            scaling: _Sums(
-                cameras={camera: Means(depth_metrics, METRICS) for camera in cameras},
-                overlap={camera: Means(depth_metrics, METRICS) for camera in cameras} if pairs else {},
-                consistency={f"{cameras[i]}-{cameras[j]}": Means(consistency_metrics, CONSISTENCY) for i, j in pairs},
+        self._counted: dict[Scaling, _Counted] = {
+            scaling: _Counted(
+                cameras={camera: Images(depth_metrics, METRICS) for camera in cameras},
+                overlap={camera: Images(depth_metrics, METRICS) for camera in cameras} if pairs else {},
+                consistency={f"{cameras[i]}-{cameras[j]}": Images(consistency_metrics, CONSISTENCY) for i, j in pairs},
             )
             for scaling in protocol.scalings
         }
@@ -85,26 +93,34 @@ class Scorer:
         overlapping = [
             _overlapping(view, len(pair.truth_m), truth.overlaps) for view, pair in enumerate(compared.views)
         ]
-        for scaling, sums in self._sums.items():
+        for scaling, counted in self._counted.items():
             factors = _factors(compared.views, scaling)
             predicted = [
                 self._metric(pair.predicted_m, factor) for pair, factor in zip(compared.views, factors, strict=True)
             ]
-            for means, pair, depth_m in zip(sums.cameras.values(), compared.views, predicted, strict=True):
-                means.add(pair.truth_m, depth_m)
-            for view, means in enumerate(sums.overlap.values()):
+            for images, pair, depth_m in zip(counted.cameras.values(), compared.views, predicted, strict=True):
+                images.add(pair.truth_m, depth_m)
+            for view, images in enumerate(counted.overlap.values()):
                 shared = overlapping[view]
-                means.add(compared.views[view].truth_m[shared], predicted[view][shared])
-            for position, means in enumerate(sums.consistency.values()):
-                means.add(*self._distances(position, compared, truth, predicted, factors))
+                images.add(compared.views[view].truth_m[shared], predicted[view][shared])
+            for position, images in enumerate(counted.consistency.values()):
+                images.add(*self._distances(position, compared, truth, predicted, factors))
 
     def scores(self) -> list[SubjectScores]:
         """One entry per scaling."""
-        return [self._subject_scores(scaling) for scaling in self._sums]
+        return [self._subject_scores(scaling) for scaling in self._counted]
 
     def cross_view_scores(self) -> list[CrossViewScores]:
         """One entry per scaling; none where no cameras are adjacent."""
-        return [self._cross_view_scores(scaling) for scaling, sums in self._sums.items() if sums.consistency]
+        return [self._cross_view_scores(scaling) for scaling, counted in self._counted.items() if counted.consistency]
+
+    def rig_scores(self) -> dict[str, Float[np.ndarray, "rig place metric"]]:
+        """Unscaled metrics of every rig, by names as in `RigScores`."""
+        counted, name = self._counted["none"], f"{self._subject}/{self._truth}"
+        values = {name: counted.cameras}
+        if counted.consistency:
+            values |= {f"{name}.overlap": counted.overlap, f"{name}.consistency": counted.consistency}
+        return {name: _by_rig(images) for name, images in values.items()}
 
     def _metric(self, predicted_m: Float[np.ndarray, "point"], factor: float) -> Float[np.ndarray, "point"]:
         """A prediction after scaling, clamped to the range."""
@@ -129,7 +145,7 @@ class Scorer:
         return np.concatenate(own), np.concatenate(other)
 
     def _subject_scores(self, scaling: Scaling) -> SubjectScores:
-        cameras = _scores(self._sums[scaling].cameras)
+        cameras = _scores(self._counted[scaling].cameras)
         return SubjectScores(
             subject=self._subject,
             alignment=self._alignment,
@@ -140,7 +156,7 @@ class Scorer:
         )
 
     def _cross_view_scores(self, scaling: Scaling) -> CrossViewScores:
-        overlap, consistency = _scores(self._sums[scaling].overlap), _scores(self._sums[scaling].consistency)
+        overlap, consistency = _scores(self._counted[scaling].overlap), _scores(self._counted[scaling].consistency)
         return CrossViewScores(
             subject=self._subject,
             alignment=self._alignment,
@@ -165,8 +181,12 @@ def mean_score(scores: Iterable[Score], names: Sequence[str]) -> Score:
     )
 
 
-def _scores(means: dict[str, Means]) -> dict[str, Score]:
-    return {name: mean.score() for name, mean in means.items()}
+def _scores(images: dict[str, Images]) -> dict[str, Score]:
+    return {name: each.score() for name, each in images.items()}
+
+
+def _by_rig(images: dict[str, Images]) -> Float[np.ndarray, "rig place metric"]:
+    return np.stack([each.values() for each in images.values()], axis=1)
 
 
 def _overlapping(view: int, points: int, overlaps: Sequence[tuple[Overlap, Overlap]]) -> Bool[np.ndarray, "point"]:

@@ -16,7 +16,6 @@ from stages.train.config import TrainConfig
 from stages.train.sampler import Visit
 from stages.wording import counted
 
-
 Item = TypeVar("Item")
 
 

@@ -31,6 +31,7 @@ SURFACE = {
         "--root", "--teacher", "--dataset", "--ego-masks", "--size", "--out", "--split", "--seeds", "--steps",
         "--device", "--unlabelled", "--jobs", "--reference", "--write-reference", "--strict", "--config", "--set",
     },
+    "ablate": {"file", "--out", "--only", "--seeds", "--jobs", "--device", "--set", "--dry-run"},
 }  # fmt: skip
 
 

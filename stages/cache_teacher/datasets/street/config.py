@@ -25,7 +25,7 @@ class StreetConfig(BaseModel):
     width: int = Field(default=160, ge=TILE)
     horizontal_fov_deg: float = Field(default=72.0, gt=60.0, lt=120.0)
     """Of each camera; six of them are 60° apart, so neighbours overlap by what exceeds 60°."""
-    lidar_beams: int = Field(default=32, ge=16, le=128)
+    lidar_beams: int = Field(default=32, ge=TILE, le=128)
     """Between 22° below and 8° above the horizon."""
     lidar_columns: int = Field(default=720, ge=TILE)
     """Measurements of a beam in one turn."""

@@ -31,7 +31,8 @@ class StreetSpec(Record):
 
     size: Literal["small", "large"] = "small"
     """Preset: `small` (96 × 160 pixels) for laptops and tests, `large` (384 × 640) for training that counts."""
-    train: SplitSpec
+    train: SplitSpec | None
+    """None: no training split, as where students are only scored."""
     val: SplitSpec | None
     """None: no validation split, as where nothing is scored."""
     world: StreetConfig
@@ -47,6 +48,8 @@ class StreetSpec(Record):
 
     @model_validator(mode="after")
     def _towns_are_worlds_of_their_own(self) -> StreetSpec:
+        if not self.splits:
+            raise ValueError("train and val are both none; expected towns for one of them")
         towns = [town for split in self.splits.values() for town in split.towns]
         twice = sorted({town for town in towns if towns.count(town) > 1})
         if twice:
@@ -59,7 +62,8 @@ class StreetSpec(Record):
     @property
     def splits(self) -> dict[str, SplitSpec]:
         """The splits by name."""
-        return {"train": self.train} if self.val is None else {"train": self.train, "val": self.val}
+        splits = {"train": self.train, "val": self.val}
+        return {name: split for name, split in splits.items() if split is not None}
 
     @property
     def version(self) -> str:

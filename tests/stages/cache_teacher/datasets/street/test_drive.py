@@ -100,6 +100,12 @@ def test_the_scene_is_a_street(rigs: list[StreetRig]) -> None:
         assert len(rig.points) > 0.4 * CONFIG.lidar_beams * CONFIG.lidar_columns
 
 
+def test_a_lidar_of_few_beams_sees_the_same_street(rigs: list[StreetRig]) -> None:
+    [few] = drive(TOWNS[0], StreetConfig(height=96, width=160, lidar_beams=8), 1)
+    assert (few.images == rigs[0].images).all()
+    assert 0.2 < len(few.points) / len(rigs[0].points) < 0.3, "8 beams of 32"
+
+
 def test_the_car_drives_and_cameras_fire_at_their_own_times(rigs: list[StreetRig]) -> None:
     first, second = rigs[:2]
     moved = np.linalg.norm(second.world_from_lidar[:3, 3] - first.world_from_lidar[:3, 3])

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import ValidationError
 
 from cache_schema.errors import ConfigError, DatasetError
 from stages.cache_teacher.datasets.ddad import DdadDataset
@@ -39,6 +40,15 @@ def street(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("street") / "street"
     assert execute(plan(spec(), root, workers=1), Silent()) == 5
     return root
+
+
+def test_a_dataset_may_have_one_split_alone(tmp_path: Path) -> None:
+    alone = spec(train=None)
+    assert list(alone.splits) == ["val"]
+    assert plan(alone, tmp_path).rigs == 1
+    assert alone.version != spec().version
+    with pytest.raises(ValidationError, match="expected towns for one of them"):
+        spec(train=None, val=None)
 
 
 def test_the_dataset_has_what_the_spec_says(street: Path) -> None:

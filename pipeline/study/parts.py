@@ -13,9 +13,10 @@ from typing import Final
 from pydantic import ValidationError
 
 from cache_schema.durable import write_atomic
+from cache_schema.errors import FsmdeError
 from cache_schema.manifest import Record
-from pipeline.reproduce.crew import work_off
-from pipeline.reproduce.part import Part, do_part, finished, read_record
+from pipeline.study.crew import work_off
+from pipeline.study.part import Failure, Part, do_part, finished, read_record
 from stages.progress import Progress
 
 Watch = Callable[[str], AbstractContextManager[Progress]]
@@ -31,29 +32,75 @@ class _Wall(Record):
     seconds: float
 
 
-def carry_out(parts: Sequence[Part], folder: Path, watch: Watch, say: Callable[[str], None], *, jobs: int = 1) -> None:
-    """Do what is not finished, in order, `jobs` runs at a time.
+def carry_out(
+    parts: Sequence[Part], folder: Path, watch: Watch, say: Callable[[str], None], *, jobs: int = 1
+) -> list[Failure]:
+    """Do what is not finished, in order, `jobs` runs at a time; a part that fails does not keep others from being done.
 
-    Whatever is raised on the way, the records in `folder` hold what was done.
+    Returns those that failed, or need one that did. An interruption ends all; the records in `folder` hold what was
+    done.
     """
     waiting = [(number, part) for number, part in enumerate(parts, 1) if not finished(part, folder)]
+    failures: list[Failure] = []
     if not waiting:
-        return
+        return failures
     with _timed(folder):
         while waiting:
             number, part = waiting.pop(0)
+            if (lost := _lost(part, failures)) is not None:
+                failures.append(lost)
+                continue
             left = _in_words(seconds_left(parts, folder, jobs))
             together = [part]
             while jobs > 1 and part.kind == TOGETHER and waiting and waiting[0][1].kind == TOGETHER:
-                together.append(waiting.pop(0)[1])
+                _, beside = waiting.pop(0)
+                if (lost := _lost(beside, failures)) is None:
+                    together.append(beside)
+                else:
+                    failures.append(lost)
             if len(together) > 1:
-                say(f"parts {number} to {number + len(together) - 1} of {len(parts)}, {jobs} at a time; {left}")
+                say(f"{_numbers(parts, together)}, {jobs} at a time; {left}")
                 with watch("runs") as progress:
-                    work_off(together, partial(do_part, folder), jobs, progress)
+                    failures += work_off(together, partial(do_part, folder), jobs, progress)
             else:
                 say(f"part {number} of {len(parts)}: {part.name}; {left}")
                 with watch(part.unit) as progress:
-                    do_part(folder, part, _Titled(progress, f"{number}/{len(parts)}"))
+                    failures += _attempted(folder, part, _Titled(progress, f"{number}/{len(parts)}"))
+    return failures
+
+
+def refuse_failures(failures: Sequence[Failure]) -> None:
+    """Raise the error of what failed; where several did, one that names them all."""
+    tried = [failure for failure in failures if not failure.blocked]
+    if len(tried) == 1:
+        raise tried[0].error
+    if tried:
+        raise FsmdeError(
+            "; ".join(f"{failure.part}: {failure.reason}" for failure in tried)
+            + "; what is finished is kept, run the same command again to try these again"
+        )
+
+
+def _attempted(folder: Path, part: Part, progress: Progress) -> list[Failure]:
+    try:
+        do_part(folder, part, progress)
+    except Exception as error:  # whatever it is, the other parts can do without this one
+        progress.note(f"{part.name} failed: {Failure(part.name, error).reason}")
+        return [Failure(part.name, error)]
+    return []
+
+
+def _lost(part: Part, failures: Sequence[Failure]) -> Failure | None:
+    """The failure of a part that needs one that failed."""
+    failed = [failure.part for failure in failures if failure.part in part.needs]
+    if not failed:
+        return None
+    return Failure(part.name, FsmdeError(f"needs {failed[0]}, which failed"), blocked=True)
+
+
+def _numbers(parts: Sequence[Part], some: Sequence[Part]) -> str:
+    first, last = parts.index(some[0]) + 1, parts.index(some[-1]) + 1
+    return f"parts {first} to {last} of {len(parts)}"
 
 
 def wall_time(folder: Path) -> float:

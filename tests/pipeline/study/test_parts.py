@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.reproduce.part import Part, finished
-from pipeline.reproduce.parts import carry_out, seconds, seconds_left
+from cache_schema.errors import FsmdeError, TrainingError
+from pipeline.study.part import Failure, Part, finished
+from pipeline.study.parts import carry_out, refuse_failures, seconds, seconds_left
 from stages.progress import Progress, Silent
 
 
@@ -28,15 +29,22 @@ def told() -> Told:
     return Told()
 
 
-def part(folder: Path, name: str, done: list[str], digest: str = "1", fails: bool = False) -> Part:
+def part(
+    folder: Path,
+    name: str,
+    done: list[str],
+    digest: str = "1",
+    fails: type[BaseException] | None = None,
+    needs: tuple[str, ...] = (),
+) -> Part:
     def run(progress: Progress) -> None:
         progress.begin("work", 1)
-        if fails:
-            raise KeyboardInterrupt
+        if fails is not None:
+            raise fails("as it was told to")
         done.append(name)
         (folder / name).touch()
 
-    return Part(name=name, kind="run", unit="steps", digest=digest, output=folder / name, run=run)
+    return Part(name=name, kind="run", unit="steps", digest=digest, output=folder / name, run=run, needs=needs)
 
 
 def watching(told: Told) -> Callable[[str], object]:
@@ -75,12 +83,39 @@ def test_other_settings_and_a_lost_output_are_done_again(tmp_path: Path, told: T
 def test_an_interrupted_part_is_gone_on_with_and_its_time_counts(tmp_path: Path, told: Told) -> None:
     done: list[str] = []
     with pytest.raises(KeyboardInterrupt):
-        run([part(tmp_path, "a", done), part(tmp_path, "b", done, fails=True)], tmp_path, told)
+        run([part(tmp_path, "a", done), part(tmp_path, "b", done, fails=KeyboardInterrupt)], tmp_path, told)
     parts = [part(tmp_path, "a", done), part(tmp_path, "b", done)]
     assert [finished(each, tmp_path / "parts") for each in parts] == [True, False]
     assert set(seconds(parts, tmp_path / "parts")) == {"a", "b"}
     assert run(parts, tmp_path, told)[0].startswith("part 2 of 2: b")
     assert done == ["a", "b"]
+
+
+def test_what_fails_is_told_and_holds_up_only_what_needs_it(tmp_path: Path, told: Told) -> None:
+    done: list[str] = []
+    records = tmp_path / "parts"
+
+    def parts(fails: type[BaseException] | None) -> list[Part]:
+        return [
+            part(tmp_path, "cache", done, fails=fails),
+            part(tmp_path, "a, seed 0", done, needs=("cache",)),
+            part(tmp_path, "b", done),
+        ]
+
+    failures = carry_out(parts(TrainingError), records, watching(told), lambda line: None)  # type: ignore[arg-type]
+    assert [(failure.part, failure.reason) for failure in failures] == [
+        ("cache", "as it was told to"),
+        ("a, seed 0", "needs cache, which failed"),
+    ]
+    assert done == ["b"]
+    assert "as it was told to" in (records / "cache.error").read_text()
+    with pytest.raises(TrainingError):
+        refuse_failures(failures)
+    with pytest.raises(FsmdeError, match=r"cache: as it was told to; b: lost; .*try these again"):
+        refuse_failures([*failures, Failure("b", TrainingError("lost"))])
+    assert carry_out(parts(None), records, watching(told), lambda line: None) == []  # type: ignore[arg-type]
+    assert done == ["b", "cache", "a, seed 0"]
+    assert not (records / "cache.error").exists()
 
 
 def test_time_left_is_that_of_like_parts(tmp_path: Path, told: Told) -> None:

@@ -1,7 +1,8 @@
 """Several parts at a time, each in a process of its own.
 
 A part travels to a process and its progress comes back. The processes do not hear Ctrl-C; when this one is
-interrupted, or a part fails, they are asked to stop (SIGTERM): training saves where it stands.
+interrupted, they are asked to stop (SIGTERM): training saves where it stands. A process whose part fails ends, and
+another takes its place.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from multiprocessing.context import SpawnProcess
 from typing import Any
 
 from cache_schema.errors import FsmdeError
-from pipeline.reproduce.part import Part
+from pipeline.study.part import Failure, Part
 from stages.cache_teacher.child_process import obey_parent
 from stages.progress import Progress
 
@@ -39,61 +40,79 @@ class _Member:
     total: int = 0
     done: int = 0
 
-    def hear(self, progress: Progress) -> bool:
-        """Take one message and pass it on; whether the part is done. Raises what the part raised."""
+    def hear(self, progress: Progress) -> list[Failure] | None:
+        """Take one message and pass it on: None while the part is at work, then its failure, or nothing."""
         try:
             what, *values = self.line.recv()
-        except EOFError as error:
-            raise FsmdeError(
-                f"the process for {self.part.name} died, perhaps for want of memory; what is finished is kept: "
-                "run the same command again with --jobs 1"
-            ) from error
+        except EOFError:
+            what, values = "failed", [FsmdeError("its process died, perhaps for want of memory; try --jobs 1")]
         if what == "failed":
-            raise values[0]
+            failure = Failure(self.part.name, values[0])
+            progress.note(f"{self.part.name} failed: {failure.reason}")
+            return [failure]
         if what == "note":
             progress.note(f"{self.part.name}: {values[0]}")
         elif what == "begin":
             self.task, self.total, self.done = values
         elif what == "advance":
             self.done += values[0]
-        if what != "done":
-            progress.working(str(self.process.name), f"{self.part.name}: {self.task} {self.done}/{self.total}")
-        return bool(what == "done")
+        if what == "done":
+            return []
+        progress.working(str(self.process.name), f"{self.part.name}: {self.task} {self.done}/{self.total}")
+        return None
+
+    def take(self, part: Part | None) -> None:
+        """Begin another part; none: there is no more."""
+        self.line.send(part)
+        if part is None:
+            self.process.join(PATIENCE_S)
+        else:
+            self.part = part
 
 
-def work_off(parts: Sequence[Part], do: Do, jobs: int, progress: Progress) -> None:
-    """Do all of the parts, `jobs` at a time. Raises the first error of any of them, when all processes have ended."""
-    waiting = list(parts)
+def work_off(parts: Sequence[Part], do: Do, jobs: int, progress: Progress) -> list[Failure]:
+    """Do all of the parts, `jobs` at a time; returns those that failed."""
+    waiting, failures = list(parts), []
+    size = min(jobs, len(parts))
+    threads = max((os.cpu_count() or 1) // size, 1)
     progress.begin("all", len(parts))
-    with _crew(min(jobs, len(parts)), waiting, do) as crew:
+    with _crew() as crew:
+        crew += [_hire(str(number + 1), waiting.pop(0), do, threads) for number in range(size)]
         while crew:
             for line in wait([member.line for member in crew]):
                 member = next(member for member in crew if member.line is line)
-                if not member.hear(progress):
+                heard = member.hear(progress)
+                if heard is None:
                     continue
+                failures += heard
                 progress.advance()
-                if waiting:
-                    member.part = waiting.pop(0)
-                    member.line.send(member.part)
-                else:
-                    member.line.send(None)
-                    member.process.join(PATIENCE_S)
-                    crew.remove(member)
+                if waiting and not heard:
+                    member.take(waiting.pop(0))
+                    continue
+                crew.remove(member)
+                if not heard:
+                    member.take(None)
+                elif waiting:  # the process of a part that fails has ended
+                    crew.append(_hire(member.process.name, waiting.pop(0), do, threads))
+    return failures
+
+
+def _hire(name: str, part: Part, do: Do, threads: int) -> _Member:
+    """A new process with its first part."""
+    context = multiprocessing.get_context("spawn")
+    ours, theirs = context.Pipe()
+    process = context.Process(target=_work, args=(theirs, do, threads), name=name)
+    process.start()
+    theirs.close()  # so that the end of the process is the end of the line
+    ours.send(part)
+    return _Member(process, ours, part)
 
 
 @contextmanager
-def _crew(size: int, waiting: list[Part], do: Do) -> Iterator[list[_Member]]:
-    context = multiprocessing.get_context("spawn")
-    threads = max((os.cpu_count() or 1) // size, 1)
-    crew = []
+def _crew() -> Iterator[list[_Member]]:
+    """An empty crew; whoever is in it at the end is asked to stop."""
+    crew: list[_Member] = []
     try:
-        for number in range(size):
-            ours, theirs = context.Pipe()
-            process = context.Process(target=_work, args=(theirs, do, threads), name=str(number + 1))
-            process.start()
-            theirs.close()  # so that the end of the process is the end of the line
-            crew.append(_Member(process, ours, waiting.pop(0)))
-            crew[-1].line.send(crew[-1].part)
         yield crew
     finally:
         for member in crew:

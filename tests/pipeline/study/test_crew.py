@@ -12,11 +12,11 @@ from pathlib import Path
 import pytest
 
 from cache_schema.errors import FsmdeError, TrainingError
-from pipeline.reproduce.crew import work_off
-from pipeline.reproduce.part import Part, do_part, finished
-from pipeline.reproduce.parts import carry_out, wall_time
+from pipeline.study.crew import work_off
+from pipeline.study.part import Part, do_part, finished
+from pipeline.study.parts import carry_out, wall_time
 from stages.progress import Progress, Silent
-from tests.pipeline.reproduce.test_parts import Told, watching
+from tests.pipeline.study.test_parts import Told, watching
 
 Work = Callable[..., None]
 
@@ -106,21 +106,26 @@ def test_parts_run_at_the_same_time_in_processes_of_their_own(tmp_path: Path) ->
     assert shown.notes == ["c: half done"]
 
 
+@pytest.mark.parametrize("jobs", [1, 2])
 @pytest.mark.parametrize(
     ("work", "error", "says"),
     [
         (fail, TrainingError, "loss is not finite"),
-        (break_down, RuntimeError, "something nobody thought of"),
-        (die, FsmdeError, "the process for b died.*--jobs 1"),
+        (break_down, RuntimeError, "ZeroDivisionError: something nobody thought of"),
+        (die, FsmdeError, "its process died, perhaps for want of memory; try --jobs 1"),
     ],
 )
-def test_a_failure_is_told_and_what_was_finished_is_kept(
-    tmp_path: Path, work: Work, error: type[Exception], says: str
+def test_a_failure_is_told_and_the_others_go_on(
+    tmp_path: Path, work: Work, error: type[Exception], says: str, jobs: int
 ) -> None:
+    shown, records = Shown(), tmp_path / "parts"
     parts = [part(tmp_path, "a", touch), part(tmp_path, "b", work), part(tmp_path, "c", touch)]
-    with pytest.raises(error, match=says):
-        work_off(parts, partial(do_part, tmp_path / "parts"), 1, Shown())
-    assert [finished(each, tmp_path / "parts") for each in parts] == [True, False, False]
+    [failure] = work_off(parts, partial(do_part, records), jobs, shown)
+    assert (failure.part, failure.reason) == ("b", says)
+    assert isinstance(failure.error, error)
+    assert f"b failed: {says}" in shown.notes
+    assert [finished(each, records) for each in parts] == [True, False, True]
+    assert shown.done == 3
 
 
 def test_an_interruption_lets_the_parts_save_where_they_stand(tmp_path: Path) -> None:

@@ -6,8 +6,8 @@ import math
 
 import pytest
 
-from pipeline.reproduce.figures import HIGHER_IS_BETTER, change, figure, gain, over_seeds
-from pipeline.reproduce.table import figure_text, minutes, percent_text
+from pipeline.study.figures import HIGHER_IS_BETTER, change, figure, gain, over_seeds
+from pipeline.study.table import figure_text, minutes, percent_text
 from stages.evaluate.metrics import METRICS
 
 

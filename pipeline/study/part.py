@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import time
+import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +12,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from cache_schema.durable import write_atomic
+from cache_schema.errors import FsmdeError
 from cache_schema.manifest import Record
 from stages.progress import Progress
 
@@ -19,7 +22,7 @@ class Part:
     """One part: `run` does it, or what is left of it; `digest` is of all that decides its result.
 
     Parts of one `kind` take about as long as each other. It is finished when it once ran to its end with the same
-    digest and `output` is there.
+    digest and `output` is there. It cannot be done without those parts that it `needs`, by name.
     """
 
     name: str
@@ -28,6 +31,25 @@ class Part:
     digest: str
     output: Path
     run: Callable[[Progress], None]
+    needs: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A part that could not be done."""
+
+    part: str
+    error: Exception
+    blocked: bool = False
+    """Whether it was not tried, because another part failed that it needs."""
+
+    @property
+    def reason(self) -> str:
+        """The error in one line."""
+        if isinstance(self.error, FsmdeError | OSError):
+            return " ".join(str(self.error).split())
+        last = str(self.error).strip().splitlines()[-1:]
+        return last[0] if last else type(self.error).__name__
 
 
 class PartRecord(Record):
@@ -40,17 +62,25 @@ class PartRecord(Record):
 
 
 def do_part(folder: Path, part: Part, progress: Progress) -> None:
-    """Do a part, or what is left of it; whatever is raised, the record in `folder` holds the time it took."""
+    """Do a part, or what is left of it; whatever is raised, the record in `folder` holds the time it took.
+
+    The traceback of an error is kept beside the record until the part succeeds.
+    """
     known = read_record(part, folder)
     before, start, done = 0.0 if known is None else known.seconds, time.monotonic(), False
+    file = _file(part, folder)
+    told = file.with_suffix(".error")
     try:
         part.run(progress)
         done = True
+        told.unlink(missing_ok=True)
+    except Exception:
+        write_atomic(told, traceback.format_exc())
+        raise
     finally:
         spent = before + time.monotonic() - start
         record = PartRecord(name=part.name, digest=part.digest, seconds=round(spent, 1), finished=done)
-        folder.mkdir(parents=True, exist_ok=True)
-        write_atomic(_file(part, folder), record.model_dump_json(indent=1) + "\n")
+        write_atomic(file, record.model_dump_json(indent=1) + "\n")
 
 
 def finished(part: Part, folder: Path) -> bool:
@@ -69,4 +99,4 @@ def read_record(part: Part, folder: Path) -> PartRecord | None:
 
 
 def _file(part: Part, folder: Path) -> Path:
-    return folder / f"{part.name.replace(', ', '-').replace(' ', '-')}.json"
+    return folder / f"{re.sub(r'[^A-Za-z0-9._+=-]+', '-', part.name)}.json"

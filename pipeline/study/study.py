@@ -1,0 +1,163 @@
+"""The parts that a study consists of: the worlds, the caches, the teachers' scores, every trial with every seed."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+
+import torch
+from pydantic import JsonValue
+
+from cache_schema.durable import write_atomic
+from cache_schema.errors import ConfigError
+from pipeline.study.data import CachedRigs, digest
+from pipeline.study.part import Part
+from pipeline.study.trial import Trial
+from stages.evaluate import execute as evaluate_execute
+from stages.evaluate import plan as evaluate_plan
+from stages.evaluate.config import DEFAULT_SPLIT, EvaluateConfig
+from stages.progress import Progress
+from stages.train import execute as train_execute
+from stages.train import plan as train_plan
+from stages.train.config import TrainConfig
+
+
+@dataclass(frozen=True)
+class Study:
+    """What would be done, and where it is kept. Its parts are carried out by `parts.carry_out`."""
+
+    trials: tuple[Trial, ...]
+    seeds: tuple[int, ...]
+    scored: tuple[CachedRigs, ...]
+    """What all trials are scored on: one cache, in which each of these adds a teacher to be scored too."""
+    split: str
+    """Of what is scored."""
+    baseline: str
+    """The variant that the others are compared with, at the same point of the grid."""
+    out: Path
+    code_version: str
+    device: str = "auto"
+    threads: int | None = None
+    """CPU threads of each run; none: its process's."""
+    compare: tuple[tuple[str, str], ...] = ()
+    """Further pairs of variants: the first against the second."""
+    note: str = ""
+    settings: Mapping[str, JsonValue] = field(default_factory=dict)
+    """All that it was made from, kept beside the figures."""
+
+    @property
+    def records(self) -> Path:
+        """Folder of the parts' records."""
+        return self.out / "parts"
+
+    @property
+    def teachers(self) -> Path:
+        """Scores of the cached teachers."""
+        return self.out / "teachers.json"
+
+    def run(self, trial: Trial, seed: int) -> Path:
+        """Folder of a training run."""
+        return self.out / "runs" / f"{trial.folder}-{seed}"
+
+    def metrics(self, trial: Trial, seed: int) -> Path:
+        """Scores of a run's student; those of every rig are beside it."""
+        name = "metrics.json" if self.split == DEFAULT_SPLIT else f"metrics-{self.split}.json"
+        return self.run(trial, seed) / name
+
+    def trial(self, variant: str, place: Mapping[str, object]) -> Trial | None:
+        """The trial of a variant at a point of the grid."""
+        return next((each for each in self.trials if each.variant == variant and each.place == place), None)
+
+    def parts(self, only: Collection[str] = ()) -> list[Part]:
+        """All parts, in order; seed by seed, so that a first comparison is there early. `only` these variants.
+
+        A run that several trials share is one part, with the name of the first.
+        """
+        trials = [trial for trial in self.trials if not only or trial.variant in only]
+        parts: dict[str, Part] = {}
+        for rigs in (*self.scored, *(rigs for trial in trials for rigs in trial.data)):
+            parts |= {part.name: part for part in rigs.parts(self.code_version)}
+        teachers = _teachers_part(self)
+        parts[teachers.name] = teachers
+        runs: dict[Path, Part] = {}
+        for seed in self.seeds:
+            for trial in trials:
+                runs.setdefault(self.run(trial, seed), self.run_part(trial, seed))
+        return [*parts.values(), *runs.values()]
+
+    def run_part(self, trial: Trial, seed: int) -> Part:
+        """The part that trains and scores a trial with one seed."""
+        work = Run(
+            training=trial.training.model_copy(update={"seed": seed}),
+            cache=trial.labelled.location,
+            folder=self.run(trial, seed),
+            scored=self.scored[0].location,
+            split=self.split,
+            device=self.device,
+            threads=self.threads,
+            code_version=self.code_version,
+        )
+        data = (*trial.data, self.scored[0])
+        decided = digest(self.code_version, self.split, str(seed), trial.decided, self.scored[0].identity())
+        first = next(each for each in self.trials if each.folder == trial.folder)
+        needs = tuple(part.name for rigs in data for part in rigs.parts(self.code_version)[-1:])
+        name = f"{first.name}, seed {seed}"
+        return Part(name, "run", "units", decided, self.metrics(trial, seed), partial(train_and_score, work), needs)
+
+
+@dataclass(frozen=True)
+class Run:
+    """One training run and the scores of its student; it travels to other processes."""
+
+    training: TrainConfig
+    cache: str
+    folder: Path
+    scored: str
+    split: str
+    device: str
+    threads: int | None
+    code_version: str
+
+
+def train_and_score(run: Run, progress: Progress) -> None:
+    """Do what is left of a run. Raises what the stages raise."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(run.threads or before)
+    try:
+        trained = train_plan.plan(run.training, run.cache, run.folder)
+        train_execute.execute(trained, progress, code_version=run.code_version)
+        config = EvaluateConfig(cache=run.scored, run=run.folder, split=run.split, teachers=(), device=run.device)
+        evaluate_execute.execute(evaluate_plan.plan(config), progress, code_version=run.code_version)
+    finally:
+        torch.set_num_threads(before)
+
+
+def refuse_leaks(study: Study) -> None:
+    """Raise ConfigError where a trial learns from towns of the embedded world that it is scored on."""
+    tested = {town for rigs in study.scored if rigs.street for town in rigs.street.splits[study.split].towns}
+    for trial in study.trials:
+        learned = [(trial.labelled, trial.training.split)]
+        if trial.unlabelled is not None and trial.training.unlabelled is not None:
+            learned.append((trial.unlabelled, trial.training.unlabelled.split))
+        for rigs, split in learned:
+            shared = tested.intersection(rigs.street.splits[split].towns) if rigs.street else set()
+            if shared:
+                raise ConfigError(f"{trial.name} would learn from town {min(shared)}, on which it is to be scored")
+
+
+def _teachers_part(study: Study) -> Part:
+    names = tuple(rigs.teacher for rigs in study.scored if rigs.teacher is not None)
+    config = EvaluateConfig(
+        cache=study.scored[0].location, split=study.split, teachers=names or None, device=study.device
+    )
+    decided = digest(study.code_version, study.split, *(rigs.content for rigs in study.scored))
+    needs = tuple(part.name for rigs in study.scored for part in rigs.parts(study.code_version)[-1:])
+    work = partial(_score_teachers, config, study.teachers, study.code_version)
+    return Part("teachers", "teachers", "rigs", decided, study.teachers, work, needs)
+
+
+def _score_teachers(config: EvaluateConfig, file: Path, code_version: str, progress: Progress) -> None:
+    evaluation = evaluate_execute.execute(evaluate_plan.plan(config), progress, code_version=code_version)
+    write_atomic(file, evaluation.model_dump_json(indent=2) + "\n")
