@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Bool, Float16, Float32, Shaped, UInt8
@@ -40,6 +40,10 @@ class TrainBatch:
     def to(self, device: torch.device) -> TrainBatch:
         """The batch on a device; does not wait for a copy from pinned memory."""
         return self._each(lambda tensor: tensor.to(device, non_blocking=True))
+
+    def only(self, rig: int) -> TrainBatch:
+        """One of the rigs, by its place."""
+        return replace(self._each(lambda tensor: tensor[rig : rig + 1]), rigs=self.rigs[rig : rig + 1])
 
     def pin_memory(self) -> TrainBatch:
         """The batch in page-locked memory; the DataLoader calls this."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -9,10 +11,23 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.distributed import all_reduce, is_available, is_initialized
 
+_alone = False
+
 
 def together() -> bool:
     """Whether several processes train together, or could: a group of them has been formed."""
-    return is_available() and is_initialized()
+    return is_available() and is_initialized() and not _alone
+
+
+@contextmanager
+def by_itself() -> Iterator[None]:
+    """While this process computes something that the others do not, so that `masked_mean` must not wait for them."""
+    global _alone
+    _alone = True
+    try:
+        yield
+    finally:
+        _alone = False
 
 
 def sum_over_processes(x: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:

@@ -12,9 +12,11 @@ from torch import Tensor, nn
 from cache_schema.errors import TrainingError
 from stages.train.batch import TrainBatch
 from stages.train.checkpoint import Training, TrainState
+from stages.train.learner import Learner
 from stages.train.optimizer import clip_gradient, learning_rate, take_step
 from stages.train.plan import TrainPlan
 from stages.train.processes import Processes
+from stages.train.reduce import by_itself
 
 
 def update(
@@ -42,7 +44,7 @@ def update(
     losses = to_numbers({**means, "gradient": gradient})
     bad = not_finite(losses, scaled=scaler.is_enabled())
     if bad:
-        refuse(bad, state.step, [rig for part in parts for rig in part.rigs], plan, processes)
+        refuse(bad, state.step, training.learner, parts, plan, processes)
     take_step(training.optimizer, scaler, learning_rate(state.step, plan.steps, config.optimizer))
     if training.average is not None:
         training.average.update_parameters(training.learner.student)
@@ -60,11 +62,37 @@ def not_finite(losses: dict[str, float], *, scaled: bool) -> list[str]:
     return [] if scaled and bad == ["gradient"] else bad
 
 
-def refuse(bad: Sequence[str], step: int, rigs: Sequence[str], plan: TrainPlan, processes: Processes) -> None:
-    """Raise TrainingError with the rigs of all processes: the losses are of all, so that every process is here."""
-    everywhere = [rig for part in processes.gather(list(rigs)) for rig in part]
+def refuse(
+    bad: Sequence[str],
+    step: int,
+    learner: Learner,
+    parts: Sequence[TrainBatch],
+    plan: TrainPlan,
+    processes: Processes,
+) -> None:
+    """Raise TrainingError with the rigs at fault, in all processes: the losses are of all, so every process is here.
+
+    Those are the rigs whose loss is not finite without the others, or all rigs of the step where that is none or all.
+    """
+    rigs = [rig for part in processes.gather([rig for part in parts for rig in part.rigs]) for rig in part]
+    alone = [rig for part in processes.gather(at_fault(learner, parts, step / plan.steps, processes)) for rig in part]
+    found = f"{', '.join(bad)} not finite in step {step + 1}"
+    if 0 < len(alone) < len(rigs):
+        found, remedy = f"{found}, because of {', '.join(dict.fromkeys(alone))}", "look at what the cache holds there"
+    else:
+        found, remedy = f"{found}, with rigs {', '.join(rigs)}", "choose another --run with a lower optimizer.lr"
     with processes.together():
-        raise TrainingError(
-            f"{', '.join(bad)} not finite in step {step + 1}, with rigs {', '.join(everywhere)}; the last checkpoint"
-            f" in {plan.run} is kept; look at these rigs, or choose another --run with a lower optimizer.lr"
-        )
+        raise TrainingError(f"{found}; the last checkpoint in {plan.run} is kept; {remedy}")
+
+
+@torch.no_grad()
+def at_fault(learner: Learner, parts: Sequence[TrainBatch], progress: float, processes: Processes) -> list[str]:
+    """Rigs that this process holds whose loss is not finite by itself."""
+    learner.eval()  # normalised as all rigs are
+    with by_itself():
+        return [
+            part.rigs[rig]
+            for part in parts
+            for rig in range(len(part.rigs))
+            if not learner(part.only(rig).to(processes.device), progress)[0].isfinite()
+        ]

@@ -6,15 +6,17 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from torch import Tensor
 
 from cache_schema.errors import TrainingError
 from stages.train import learner
+from stages.train.batch import TrainBatch
 from stages.train.checkpoint import checkpoints
 from stages.train.config import LoaderConfig, LossConfig, OptimizerConfig, TrainConfig
 from stages.train.execute import TrainResult, execute
 from stages.train.plan import plan
 from stages.train.run_folder import only_trainer
-from stages.train.student import load_student
+from stages.train.student import Student, load_student
 from tests.stages.train.crew import Terminator, Watcher
 from tests.stages.train.small import EVERY_AUGMENTATION, LIDAR_ONLY, STUDENT, small_config
 from tests.tiny_cache import write_tiny_cache
@@ -162,19 +164,24 @@ def test_a_damaged_checkpoint_names_the_file_and_the_way_out(cache: Path, tmp_pa
         train(small_config(), cache, run)
 
 
+@pytest.mark.parametrize(
+    ("lasts", "named"), [(True, r"because of scene_0\d/00000\d;"), (False, "with rigs scene_.*, ")]
+)
 def test_a_loss_that_is_not_finite_names_step_and_rigs_and_keeps_the_checkpoint(
-    cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lasts: bool, named: str
 ):
+    """A rig that spoils it alone too is named; without such, all of the step are."""
     real, calls = learner.batch_loss, []
 
-    def third_is_nan(*inputs):
-        calls.append(inputs)
-        loss, terms = real(*inputs)
-        return (loss * torch.nan, terms) if len(calls) == 3 else (loss, terms)
+    def spoilt_from_the_third(student: Student, batch: TrainBatch, *others: object) -> tuple[Tensor, dict[str, Tensor]]:
+        calls.append(batch)
+        loss, terms = real(student, batch, *others)
+        spoilt = len(calls) == 3 or (lasts and len(calls) > 3 and batch.rigs[0] == calls[2].rigs[1])
+        return (loss * torch.nan, terms) if spoilt else (loss, terms)
 
-    monkeypatch.setattr(learner, "batch_loss", third_is_nan)
+    monkeypatch.setattr(learner, "batch_loss", spoilt_from_the_third)
     run = tmp_path / "run"
-    with pytest.raises(TrainingError, match=r"loss, gradient not finite in step 3, with rigs scene_0\d/00000\d, "):
+    with pytest.raises(TrainingError, match=rf"loss, gradient not finite in step 3, {named}"):
         train(small_config(checkpoint_every=1), cache, run)
     assert [path.name for path in checkpoints(run)] == ["step_000001", "step_000002"]
     assert plan(small_config(checkpoint_every=1), cache, run).steps_done == 2
