@@ -14,7 +14,7 @@ from pipeline.report.style import CSS
 from pipeline.reproduce.plan import Comparison
 from pipeline.reproduce.reference import Check
 from pipeline.reproduce.result import ComparisonResult
-from pipeline.reproduce.table import change_cells, provenance
+from pipeline.reproduce.table import provenance
 from pipeline.reproduce.variants import METHOD, compared
 from pipeline.study.result import IMPROVEMENTS, Row
 from pipeline.study.table import (
@@ -117,7 +117,7 @@ def _tiles(result: ComparisonResult) -> str:
 
 
 def _main_table(result: ComparisonResult) -> str:
-    return _table(result.rows, [*main_cells(result), *change_cells(result)])
+    return _table(result.rows, main_cells(result))  # the changes are drawn below
 
 
 def _legend(result: ComparisonResult) -> str:
