@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from jaxtyping import Bool, Float
@@ -66,27 +67,35 @@ def total_loss(
     Raises ValueError where CKD or metric distillation meets a student without bins, and where feature regression lacks
     the teacher's features or the projector.
     """
-    weight = {"lidar": 1.0}
-    terms = {"lidar": silog(output.depth_m, truth_m, truth_mask)}
+    lidar = silog(output.depth_m, truth_m, truth_mask)
+    total, terms = lidar, {"lidar": lidar}
+    if teacher is not None:
+        for name, term, weight in _taught(output, truth_m, truth_mask, teacher, weights, projector):
+            total = total + teacher_share * weight * term
+            terms[name] = term
+    return total, terms
 
-    def add(name: str, value: Tensor, times: float) -> None:
-        terms[name], weight[name] = value, teacher_share * times
 
-    if teacher is not None and weights.ckd > 0:
+def _taught(
+    output: StudentOutput,
+    truth_m: Float[Tensor, "B V H W"],
+    truth_mask: Bool[Tensor, "B V H W"],
+    teacher: TeacherTargets,
+    weights: LossConfig,
+    projector: Projector | None,
+) -> Iterator[tuple[str, Tensor, float]]:
+    """Name, value and weight of each term that a teacher teaches."""
+    if weights.ckd > 0:
         bins = _bins(output)
         if weights.kl > 0:
             kl = bin_divergence(
-                bins.log_probability,
-                teacher.probability,
-                teacher.mask,
-                teacher.certainty,
-                weights.temperature,
+                bins.log_probability, teacher.probability, teacher.mask, teacher.certainty, weights.temperature
             )
-            add("kl", kl, weights.ckd * weights.kl)
+            yield "kl", kl, weights.ckd * weights.kl
         if weights.cross > 0:
             cross = cross_depth(teacher.probability, bins.centres_m, bins.combine, truth_m, truth_mask)
-            add("cross", cross, weights.ckd * weights.cross)
-    if teacher is not None and weights.view_relation > 0:
+            yield "cross", cross, weights.ckd * weights.cross
+    if weights.view_relation > 0:
         relation = relation_distance(
             output.features,
             teacher.view_relation,
@@ -96,27 +105,25 @@ def total_loss(
             facing=weights.facing,
             whole=teacher.whole,
         )
-        add("view_relation", relation, weights.view_relation)
-    if teacher is not None and weights.pseudo_label > 0:
+        yield "view_relation", relation, weights.view_relation
+    if weights.pseudo_label > 0:
         label = disparity_difference(1 / output.coarse_depth_m, teacher.disparity, teacher.mask)
-        add("pseudo_label", label, weights.pseudo_label)
-    if teacher is not None and weights.rkd > 0:
+        yield "pseudo_label", label, weights.pseudo_label
+    if weights.rkd > 0:
         tokens, (others, valid) = student_tokens(output.features), teacher_tokens(teacher.probability, teacher.mask)
-        add("rkd_distance", distance_difference(tokens, others, valid), weights.rkd)
-        add("rkd_angle", angle_difference(tokens, others, valid), weights.rkd * ANGLE_WEIGHT)
-    if teacher is not None and weights.features > 0:
+        yield "rkd_distance", distance_difference(tokens, others, valid), weights.rkd
+        yield "rkd_angle", angle_difference(tokens, others, valid), weights.rkd * ANGLE_WEIGHT
+    if weights.features > 0:
         if teacher.features is None or projector is None:
             raise ValueError("feature regression needs the teacher's features and a projector to their channels")
         distance = feature_distance(output.features, teacher.features, teacher.token_grid, projector, teacher.whole)
-        add("features", distance, weights.features)
-    if teacher is not None and weights.metric_kd > 0:
+        yield "features", distance, weights.features
+    if weights.metric_kd > 0:
         bins = _bins(output)
         metric = metric_divergence(
             bins.log_probability, bins.centres_m, teacher.disparity, teacher.mask, truth_m, truth_mask
         )
-        add("metric_kd", metric, weights.metric_kd)
-    total = sum((weight[name] * term for name, term in terms.items()), start=terms["lidar"].new_zeros(()))
-    return total, terms
+        yield "metric_kd", metric, weights.metric_kd
 
 
 def _bins(output: StudentOutput) -> Bins:
