@@ -8,12 +8,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
 from torch.utils.data import DataLoader, Sampler
 
-from cache_schema import Cache
 from cache_schema.errors import TrainingError
 from cache_schema.manifest import record_digest
 from stages.progress import Progress, Silent
@@ -187,28 +187,20 @@ def open_loader(
 ) -> DataLoader[TrainBatch]:
     """The share of the batches that are left, from where the streams of rigs stand."""
     config, data = plan.config, plan.data
-    rigs = [_rigs(plan, plan.cache, config.split, data)]
+    open_rigs = partial(
+        RigDataset.open, teacher=config.teacher, features=config.losses.features > 0, image_size=plan.image_size
+    )
+    rigs = [open_rigs(plan.cache, config.split)]
     batches: Sampler[list[Visit]]
     batches = first = _stream(plan, state.stream, state.step, data, config.loader.batch_rigs)
     if config.unlabelled is not None and data.unlabelled is not None and state.unlabelled is not None:
-        rigs.append(_rigs(plan, plan.unlabelled_cache, config.unlabelled.split, data.unlabelled, lidar=False))
+        rigs.append(open_rigs(plan.unlabelled_cache, config.unlabelled.split, lidar=False))
         batch_rigs = config.unlabelled.batch_rigs
         batches = MixedStream(first, _stream(plan, state.unlabelled, state.step, data.unlabelled, batch_rigs, stream=1))
     dataset = VisitedRigs(rigs, config.augment, views=len(data.dataset.cameras), pairs=data.dataset.adjacent_pairs)
     workers = min(config.loader.workers, len(first))
     batches = SharedBatches(batches, share)
     return make_loader(dataset, batches, workers=workers, pin_memory=device.type == "cuda")
-
-
-def _rigs(plan: TrainPlan, cache: str, split: str, data: TrainingData, *, lidar: bool = True) -> RigDataset:
-    opened, teacher = Cache(cache), plan.config.teacher
-    return RigDataset(
-        opened.split(split),
-        None if teacher is None else opened.targets(split, teacher, features=plan.config.losses.features > 0),
-        native_size=data.dataset.native_size,
-        image_size=plan.image_size,
-        lidar=lidar,
-    )
 
 
 def _stream(

@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Bool, Float32
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from cache_schema import CachedRig, CachedTargets, FrameReader, TargetReader
+from cache_schema import Cache, CachedRig, CachedTargets, FrameReader, TargetReader
 from cache_schema.errors import FsmdeError
 from stages.train.augment import WHOLE, Window, augment_rig, draw_for
 from stages.train.augment.colour import Colour
@@ -42,6 +42,27 @@ class RigDataset(Dataset[TrainBatch]):
         self.native_size = native_size
         self.image_size = image_size
         self.lidar = lidar
+
+    @classmethod
+    def open(
+        cls,
+        cache: str,
+        split: str,
+        *,
+        teacher: str | None,
+        image_size: tuple[int, int],
+        features: bool = False,
+        lidar: bool = True,
+    ) -> RigDataset:
+        """The rigs of a split of a cache, with a teacher's targets where one is named. Raises the cache's errors."""
+        opened = Cache(cache)
+        return cls(
+            opened.split(split),
+            None if teacher is None else opened.targets(split, teacher, features=features),
+            native_size=opened.manifest.dataset.native_size,
+            image_size=image_size,
+            lidar=lidar,
+        )
 
     def __len__(self) -> int:
         return len(self.frames)

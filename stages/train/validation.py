@@ -10,7 +10,6 @@ import numpy as np
 import torch
 from torch.utils.data import BatchSampler
 
-from cache_schema import Cache
 from cache_schema.errors import TrainingError
 from stages.train.batch import TrainBatch
 from stages.train.config import ValidationConfig
@@ -75,13 +74,7 @@ class Validation:
 
 def watched_rigs(plan: TrainPlan, split: str, teacher: str | None) -> RigDataset:
     """The rigs of a split as they are, with a teacher's targets where one is named."""
-    opened = Cache(plan.cache)
-    return RigDataset(
-        opened.split(split),
-        None if teacher is None else opened.targets(split, teacher),
-        native_size=plan.data.dataset.native_size,
-        image_size=plan.image_size,
-    )
+    return RigDataset.open(plan.cache, split, teacher=teacher, image_size=plan.image_size)
 
 
 def spread(rigs: int, wanted: int | None) -> Sequence[int]:
