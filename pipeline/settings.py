@@ -14,9 +14,14 @@ from stages.cache_teacher.datasets.street.spec import SplitSpec, StreetSpec
 from stages.train.config import TrainConfig
 
 DEFAULTS = Path(__file__).with_name("reproduce.yaml")
+TRAIN_OF_THE_MACHINE: Any = {
+    "device": True, "checkpoint_every": True, "log_every": True, "panel_every": True, "loader": {"workers"},
+}  # fmt: skip
+"""Settings of training that change nothing in its result, as pydantic excludes them."""
+
 _OF_THE_MACHINE: Any = {
     "cache": {"root", "cache", "ego_masks", "device", "workers", "readers", "scheduler"},
-    "train": {"device": True, "checkpoint_every": True, "log_every": True, "panel_every": True, "loader": {"workers"}},
+    "train": TRAIN_OF_THE_MACHINE,
     "unlabelled": {"root", "ego_masks"},
     "note": True,
     "jobs": True,

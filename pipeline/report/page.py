@@ -18,6 +18,7 @@ from pipeline.reproduce.table import provenance
 from pipeline.reproduce.variants import METHOD, compared
 from pipeline.study.result import IMPROVEMENTS, Row
 from pipeline.study.table import (
+    ABOUT_CROSS_VIEW,
     CROSS_VIEW,
     HEADINGS,
     NOTHING,
@@ -134,10 +135,7 @@ def _more_tables(result: ComparisonResult) -> list[str]:
             sections.append(_section(f"All metrics at {name}", _table(result.rows, cells)))
     cross: Cells = [(heading, of_figure(name)) for name, heading in CROSS_VIEW.items() if result.knows(name)]
     if cross:
-        note = (
-            "<p class=note>Overlap: points of an image that lie in a neighbour's too. Disagreement: relative difference"
-            " of the distances from the rig that two cameras predict for one place.</p>"
-        )
+        note = f"<p class=note>{escape(ABOUT_CROSS_VIEW, quote=False)}</p>"
         sections.append(_section("Across views", _table(result.rows, cross) + note))
     return sections
 

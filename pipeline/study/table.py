@@ -42,6 +42,11 @@ CROSS_VIEW = {
     "dense.consistency.rel": "disagreement, dense",
 }
 
+ABOUT_CROSS_VIEW = (
+    "Overlap: points of an image that lie in a neighbour's too. Disagreement: relative difference of the distances "
+    "from the rig that two cameras predict for one place."
+)
+
 Cells = Sequence[tuple[str, Callable[[Row], str]]]
 """Columns: heading, and what stands there."""
 
@@ -206,11 +211,7 @@ def all_metrics(result: StudyResult) -> list[str]:
 def cross_view(result: StudyResult) -> list[str]:
     """What neighbouring cameras agree on."""
     cells: Cells = [(heading, of_figure(name)) for name, heading in CROSS_VIEW.items() if result.knows(name)]
-    explanation = (
-        "Overlap: points of an image that lie in a neighbour's too. Disagreement: relative difference of the distances "
-        "from the rig that two cameras predict for one place."
-    )
-    return ["## Across views", "", *table(result.rows, cells), "", explanation, ""] if cells else []
+    return ["## Across views", "", *table(result.rows, cells), "", ABOUT_CROSS_VIEW, ""] if cells else []
 
 
 def wall_time(result: StudyResult) -> list[str]:

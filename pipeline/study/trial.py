@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 
+from pipeline.settings import TRAIN_OF_THE_MACHINE
 from pipeline.study.data import CachedRigs, digest, given
 from stages.train.config import TrainConfig, UnlabelledConfig
 
@@ -66,7 +67,5 @@ def share_of_steps(
 
 
 def what_matters(training: TrainConfig) -> TrainConfig:
-    """Settings without those that change nothing in the result."""
-    loader = training.loader.model_copy(update={"workers": 0})
-    watched = {"checkpoint_every": 1, "log_every": 1, "panel_every": 1}
-    return training.model_copy(update={"device": "auto", "loader": loader, **watched})
+    """Settings with the defaults of those that change nothing in the result."""
+    return TrainConfig.model_validate(training.model_dump(exclude=TRAIN_OF_THE_MACHINE))
