@@ -47,7 +47,7 @@ def change_cells(result: ComparisonResult) -> table.Cells:
     """Columns of the changes against the baseline that are known."""
     headings = {"lidar.abs_rel": "AbsRel", "dense.abs_rel": "dense AbsRel"}
     return [
-        (f"{heading} against {result.baseline}", table.of_change(name))
+        (f"change of {heading} against {result.baseline}", table.of_change(name))
         for name, heading in headings.items()
         if result.knows(name)
     ]

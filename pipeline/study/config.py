@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue, field_validator, model_validator
 
 from cache_schema import CacheLocation
 from pipeline.reproduce.variants import VARIANTS
@@ -18,8 +18,16 @@ from stages.cache_teacher.datasets.street.spec import StreetSpec
 from stages.train.config import TrainConfig
 from stages.wording import counted
 
-Changes = dict[str, JsonValue]
-"""Settings of a trial by dotted keys, such as `train.losses.kl`."""
+
+def _leaves_the_seed(changes: dict[str, JsonValue]) -> dict[str, JsonValue]:
+    train = changes.get("train")
+    if "train.seed" in changes or (isinstance(train, Mapping) and "seed" in train):
+        raise ValueError("train.seed is the study's to give: every trial is run with each of its seeds; leave it out")
+    return changes
+
+
+Changes = Annotated[dict[str, JsonValue], AfterValidator(_leaves_the_seed)]
+"""Settings of a trial by dotted keys, such as `train.losses.kl`. Raises ValueError on a seed of its own."""
 
 
 class Settings(BaseModel):

@@ -142,6 +142,8 @@ def test_caches_that_are_there_are_used_as_they_are(tmp_path: Path) -> None:
         ({"grid": {"rigs": {}}}, "axis rigs needs points"),
         ({"grid": {"train.losses.kll": [1]}}, "lidar, kll 1: unknown key 'train.losses.kll'; did you mean 'kl'"),
         ({"grid": {"train.losses.kl": [-1]}}, "train.losses.kl: Input should be greater"),
+        ({"grid": {"train.seed": [1, 2]}}, "train.seed is the study's to give"),
+        ({"variants": ["lidar", {"name": "ckd", "set": {"train": {"seed": 1}}}]}, "train.seed is the study's to give"),
         ({"varaints": []}, "did you mean 'variants'"),
         ({"size": None}, "nothing says which rigs"),
         ({"unlabelled": {"towns": [90000]}}, "ckd_vrkd would learn from town 90000, on which it is to be scored"),
