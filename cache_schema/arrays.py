@@ -114,7 +114,8 @@ EGO_MASK = ArraySpec(
 
 VIEW_RELATION = ArraySpec(
     "view_relation", ("rig", "pair", "token_i", "token_j"), "float16", math.nan, "1",
-    "cosine similarity of token i of the pair's first view with token j of its second", per_rig=True,
+    "cosine similarity of token i of the pair's first view with token j of its second, as they are or less the rig's "
+    "mean token: targets.relation_of in the manifest", per_rig=True,
 )  # fmt: skip
 
 FEATURE = ArraySpec(

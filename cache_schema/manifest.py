@@ -29,6 +29,9 @@ Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=
 Normalisation = Literal["quantiles", "median", "rank"]
 """How a view's disparity becomes u, see `TargetSpec`."""
 
+RelationOf = Literal["tokens", "deviations"]
+"""What a view relation compares: tokens, or their deviations from the mean over all tokens of the rig."""
+
 CacheLocation = Annotated[str, BeforeValidator(str)]
 """A folder, or a URL such as s3://bucket/prefix."""
 
@@ -108,6 +111,8 @@ class TargetSpec(Record):
     topk: int = Field(default=8, ge=1, le=64)
     token_grid: tuple[int, int] = (6, 10)
     """Rows and columns of tokens per view in `view_relation` and `feature`."""
+    relation_of: RelationOf = "tokens"
+    """What `view_relation` compares."""
     feature_channels: int = Field(default=0, ge=0)
     """Channels of the tokens in `feature`; 0: they are not stored."""
 

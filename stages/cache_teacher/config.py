@@ -8,7 +8,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from cache_schema import BinSpec, CacheLocation, ImageSpec, TeacherKind
-from cache_schema.manifest import Normalisation
+from cache_schema.manifest import Normalisation, RelationOf
 
 
 class Settings(BaseModel):
@@ -47,6 +47,8 @@ class TargetSettings(Settings):
     """`moments` for teachers with one value per pixel, `topk` for those with a bin head, unless given."""
     topk: int = Field(default=8, ge=1)
     token_grid: tuple[int, int] = (6, 10)
+    relation_of: RelationOf = "deviations"
+    """What the view relation compares: tokens, or how each deviates from the mean over all tokens of the rig."""
     features: bool = False
     """Store the teacher's tokens too, for feature regression: more bytes than all other targets together."""
 

@@ -64,6 +64,7 @@ def target_spec(config: CacheTeacherConfig, teacher: TeacherIdentity) -> TargetS
         encoding=settings.encoding or default,
         topk=settings.topk,
         token_grid=settings.token_grid,
+        relation_of=settings.relation_of,
         feature_channels=feature_channels(config.teacher) if settings.features else 0,
     )
 

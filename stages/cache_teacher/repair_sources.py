@@ -129,7 +129,7 @@ def _teacher_and_targets(manifest: Manifest, name: str | None, sources: Sources)
     if name is None:
         return {"teacher": TeacherSettings(id="none-is-asked")}
     targets = manifest.teachers[name].targets
-    stored = targets.model_dump(include={"bins", "normalisation", "quantiles", "encoding", "topk", "token_grid"})
+    stored = targets.model_dump(exclude={"height", "width", "feature_channels"})
     derived = {"grid_divisor": manifest.image.height // targets.height, "features": targets.feature_channels > 0}
     return {"teacher": _teacher_settings(manifest, name, sources), "targets": stored | derived}
 

@@ -124,7 +124,10 @@ class Workbench:
         target = soft_target(output.predictions, self._grid_mask(rig, spec), spec)
         tokens = pool_tokens(output.features, spec.token_grid)
         relation: Float16[np.ndarray, "pair T T"] = (
-            view_relation(tokens, self.context.identity.adjacent_pairs).cpu().numpy().astype(np.float16)
+            view_relation(tokens, self.context.identity.adjacent_pairs, spec.relation_of)
+            .cpu()
+            .numpy()
+            .astype(np.float16)
         )
         feature = {"feature": in_half_precision(tokens)} if spec.feature_channels else {}
         return {**encode(target, spec), "view_relation": relation, **feature}

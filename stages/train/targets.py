@@ -60,6 +60,7 @@ def teacher_targets(
         view_relation=targets.view_relation.float(),
         pairs=pairs,
         token_grid=spec.token_grid,
+        relation_of=spec.relation_of,
         features=None if targets.feature is None else targets.feature.float(),
         whole=targets.whole,
     )

@@ -82,21 +82,24 @@ def test_features_that_are_not_stored_are_missed_by_name(cache_path: Path) -> No
         Cache(cache_path).targets("train", "tiny", features=True)
 
 
-def test_a_cache_of_before_there_were_ways_to_normalise_has_quantiles_and_no_features(tmp_path: Path) -> None:
+def test_a_cache_of_before_there_were_choices_has_what_there_was(tmp_path: Path) -> None:
     path = write_tiny_cache(tmp_path / "zarr", splits=("train",))
     edited = json.loads((path / "zarr.json").read_text())
     stored = edited["attributes"]["fsmde"]
-    for field in ("normalisation", "feature_channels"):
+    for field in ("normalisation", "relation_of", "feature_channels"):
         del stored["teachers"]["tiny"]["targets"][field]
     edited["attributes"]["fsmde_sha256"] = stored_digest(stored)
     (path / "zarr.json").write_text(json.dumps(edited))
     cache = Cache(path)
     assert cache.manifest.teachers["tiny"].targets == teacher_record((64, 96)).targets
     assert cache.manifest.teachers["tiny"].targets.normalisation == "quantiles"
+    assert cache.manifest.teachers["tiny"].targets.relation_of == "tokens"
     assert len(cache.targets("train", "tiny")[:]) == 6
 
 
-@pytest.mark.parametrize(("field", "other"), [("normalisation", "rank"), ("feature_channels", 5)])
+@pytest.mark.parametrize(
+    ("field", "other"), [("normalisation", "rank"), ("relation_of", "deviations"), ("feature_channels", 5)]
+)
 def test_targets_made_otherwise_are_refused(cache_path: Path, field: str, other: object) -> None:
     with (
         CacheWriter(cache_path, dataset(), ImageSpec(height=64, width=96), code_version="test") as writer,

@@ -42,10 +42,29 @@ def test_relation_of_zero_tokens_is_zero_with_a_finite_gradient():
     assert tokens.grad.isfinite().all()
 
 
+def test_deviations_have_no_part_that_all_tokens_of_a_rig_share():
+    tokens, common = torch.randn(2, 6, 4, 8, dtype=torch.float64), 100 * torch.randn(2, 1, 1, 8, dtype=torch.float64)
+    pairs = [(0, 1), (5, 0)]
+    relation = view_relation(tokens, pairs, "deviations")
+    torch.testing.assert_close(view_relation(tokens + common, pairs, "deviations"), relation)
+    assert (view_relation(tokens + common, pairs) > 0.9).all()
+    mean = tokens[1].mean(dim=(0, 1))
+    expected = torch.cosine_similarity(tokens[1, 5, 2] - mean, tokens[1, 0, 3] - mean, dim=0)
+    torch.testing.assert_close(relation[1, 1, 2, 3], expected)
+
+
+def test_views_that_are_not_whole_have_no_part_in_the_mean():
+    tokens, whole = torch.randn(2, 3, 4, 8), torch.tensor([[True, True, False], [False, False, False]])
+    relation = view_relation(tokens, [(0, 1)], "deviations", whole)
+    torch.testing.assert_close(relation[:1], view_relation(tokens[:1, :2], [(0, 1)], "deviations"))
+    assert relation.isfinite().all()
+
+
 def test_no_pairs_give_an_empty_relation():
     assert view_relation(torch.randn(6, 4, 8), []).shape == (0, 4, 4)
 
 
 def test_relation_gradient():
     tokens = torch.randn(3, 2, 4, dtype=torch.float64, requires_grad=True)
-    assert torch.autograd.gradcheck(lambda t: view_relation(t, [(0, 1), (1, 2), (2, 0)]), tokens)
+    for of in ("tokens", "deviations"):
+        assert torch.autograd.gradcheck(lambda t, of=of: view_relation(t, [(0, 1), (1, 2), (2, 0)], of), tokens)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from cache_schema.manifest import RelationOf
 from stages.train.config import LossConfig
 from stages.train.losses.ckd import bin_divergence, cross_depth
 from stages.train.losses.feature_regression import Projector, feature_distance
@@ -32,9 +33,9 @@ class TeacherTargets:
 
     `probability` is over K bins, `disparity` its expected position u in [0, 1] and `certainty`, where it is asked for,
     the width of a target without doubt as a share of its own, at most 1; all count where `mask` holds.
-    `view_relation` holds R_ij for each of the P `pairs`, between tokens pooled on `token_grid` (rows, columns);
-    `features` are the teacher's tokens themselves, where they are asked for. Both count in the views that are `whole`,
-    or everywhere if that is none.
+    `view_relation` holds R_ij for each of the P `pairs`, of tokens pooled on `token_grid` (rows, columns) or, as
+    `relation_of` says, of their deviations; `features` are the teacher's tokens themselves, where they are asked for.
+    Both count in the views that are `whole`, or everywhere if that is none.
     """
 
     probability: Float[Tensor, "B V K h w"]
@@ -44,6 +45,7 @@ class TeacherTargets:
     view_relation: Float[Tensor, "B P T T"]
     pairs: tuple[tuple[int, int], ...]
     token_grid: tuple[int, int]
+    relation_of: RelationOf = "tokens"
     features: Float[Tensor, "B V T D"] | None = None
     whole: Bool[Tensor, "B V"] | None = None
 
@@ -103,6 +105,7 @@ def _taught(
             teacher.token_grid,
             weights.relation,
             facing=weights.facing,
+            of=teacher.relation_of,
             whole=teacher.whole,
         )
         yield "view_relation", relation, weights.view_relation

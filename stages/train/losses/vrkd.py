@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from cache_schema.manifest import RelationOf
 from stages.train.losses.masked_mean import masked_mean
 from stages.view_relation import pool_tokens, view_relation
 
@@ -24,18 +25,20 @@ def relation_distance(
     kind: Literal["cosine", "centred", "softmax"] = "cosine",
     *,
     facing: bool = False,
+    of: RelationOf = "tokens",
     whole: Bool[Tensor, "B V"] | None = None,
 ) -> Float[Tensor, ""]:
     """How far the cosine similarities R_ij of P adjacent pairs are from the teacher's; 0 where there is no pair.
 
-    Over the pairs of views that are both `whole`, if that is given.
+    `of` says what the teacher's relation compares, and so what the student's does. Only pairs of views that are both
+    `whole` count, if that is given.
 
     `cosine`: mean squared difference. `centred`: the same after the means of rows and columns are taken off, since
     networks differ in how alike all their tokens are. `softmax`: mean KL, in nats, of what each token of one view
     resembles in the other. With `facing`, only between the half of view i towards view j and that of j towards i: in
     a pair (i, j), j is the next one counter-clockwise. Which of these the paper takes is not known.
     """
-    student = view_relation(pool_tokens(features, token_grid), pairs)
+    student = view_relation(pool_tokens(features, token_grid), pairs, of, whole)
     if facing:
         student, teacher = _facing(student, token_grid), _facing(teacher, token_grid)
     if kind == "softmax":

@@ -140,12 +140,11 @@ def test_cross_depth_teaches_the_centres_metres():
 
 
 def test_relation_distance_is_zero_for_the_teachers_own_features():
-    from stages.view_relation import pool_tokens, view_relation
-
     features = torch.randn(B, V, 5, 4, 6)
-    relation = view_relation(pool_tokens(features, (2, 3)), PAIRS)
-    assert relation_distance(features, relation, PAIRS, (2, 3)).item() == 0
-    assert relation_distance(torch.randn(B, V, 5, 4, 6), relation, PAIRS, (2, 3)).item() > 0
+    for of in ("tokens", "deviations"):
+        relation = view_relation(pool_tokens(features, (2, 3)), PAIRS, of)
+        assert relation_distance(features, relation, PAIRS, (2, 3), of=of).item() == 0
+        assert relation_distance(torch.randn(B, V, 5, 4, 6), relation, PAIRS, (2, 3), of=of).item() > 0
 
 
 KINDS = ("cosine", "centred", "softmax")

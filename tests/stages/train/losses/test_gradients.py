@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import get_args
 
 import pytest
 import torch
 from torch import Tensor
 
+from cache_schema.manifest import RelationOf
 from stages.train.config import LossConfig
 from stages.train.losses import (
     Projector,
@@ -114,10 +116,10 @@ def _cross(rig: Rig, combine: str) -> Case:
     return loss, (rig.random(B, V, rig.bins),)
 
 
-def _relation(rig: Rig, kind: str, *, facing: bool) -> Case:
+def _relation(rig: Rig, kind: str, *, facing: bool, of: RelationOf) -> Case:
     teacher = torch.rand(B, len(PAIRS), 6, 6, dtype=rig.dtype)
     return (
-        lambda features: relation_distance(features, teacher, PAIRS, (2, 3), kind, facing=facing),
+        lambda features: relation_distance(features, teacher, PAIRS, (2, 3), kind, facing=facing, of=of),
         (rig.random(B, V, 3, 4, 6),),
     )
 
@@ -163,9 +165,12 @@ LOSSES: dict[str, Callable[[Rig], Case]] = {
     },
     **{f"cross, {scale}": lambda rig, scale=scale: _cross(rig, scale) for scale in SCALES},
     **{
-        f"relation, {kind}, facing {facing}": lambda rig, k=kind, f=facing: _relation(rig, k, facing=f)
+        f"relation of {of}, {kind}, facing {facing}": lambda rig, k=kind, f=facing, of=of: _relation(
+            rig, k, facing=f, of=of
+        )
         for kind in KINDS
         for facing in (False, True)
+        for of in get_args(RelationOf)
     },
     "disparity_difference": _disparity,
     "distance_difference": lambda rig: _rkd(rig, distance_difference),
