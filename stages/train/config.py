@@ -95,6 +95,9 @@ class LossConfig(Record):
     relation: Literal["cosine", "centred", "softmax"] = "cosine"
     """What of the view relation is matched: the similarities, the same without their means over rows and columns, or
     what each token resembles most (KL of softmax over rows and columns)."""
+    relation_in: Literal["context", "encoder"] = "context"
+    """Whose tokens of the student are related: what is left of the encoder's after every view has looked at its
+    neighbours, or the encoder's own."""
     facing: bool = False
     """Whether only those halves of neighbouring views are related that face each other."""
     pseudo_label: float = Field(default=0, ge=0)

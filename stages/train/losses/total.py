@@ -99,7 +99,7 @@ def _taught(
             yield "cross", cross, weights.ckd * weights.cross
     if weights.view_relation > 0:
         relation = relation_distance(
-            output.features,
+            output.context if weights.relation_in == "context" else output.features,
             teacher.view_relation,
             teacher.pairs,
             teacher.token_grid,

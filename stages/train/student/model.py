@@ -21,13 +21,15 @@ class StudentOutput:
     """What the student says about B rigs of V views.
 
     `depth_m` is at the size of the image, `coarse_depth_m` the same at 1/4 of it, where it is made: from `bins`,
-    which a student without bins has none of. `features` are the encoder's last stage, for the relations.
+    which a student without bins has none of. What a teacher's tokens are compared with: `features`, the encoder's last
+    stage, and `context`, what is left of them once every view has looked at its neighbours.
     """
 
     depth_m: Float32[Tensor, "B V H W"]
     coarse_depth_m: Float32[Tensor, "B V h w"]
     bins: Bins | None
     features: Float[Tensor, "B V C hf wf"]
+    context: Float[Tensor, "B V D hf wf"]
 
 
 class Student(nn.Module):
@@ -58,4 +60,5 @@ class Student(nn.Module):
             coarse_depth_m=coarse_depth_m,
             bins=bins,
             features=features.unflatten(0, (B, V)),
+            context=coarse,
         )

@@ -311,6 +311,18 @@ def test_the_total_is_the_weighted_sum_of_its_terms():
     torch.testing.assert_close(total, t["lidar"] + method + rivals)
 
 
+@pytest.mark.parametrize(
+    ("where", "taught", "left"), [("context", "context", "features"), ("encoder", "features", "context")]
+)
+def test_the_relation_teaches_those_tokens_that_the_settings_name(where, taught, left):
+    output, truth = student_output(4), depths()
+    teacher = teacher_targets(4, torch.ones(B, V, H // 4, W // 4, dtype=torch.bool))
+    weights = LossConfig(ckd=0, view_relation=1, relation_in=where)
+    total_loss(output, truth, truth > 0, teacher, weights)[0].backward()
+    assert getattr(output, taught).grad.abs().max() > 0
+    assert getattr(output, left).grad is None
+
+
 def test_the_teachers_terms_fade_and_lidar_stays():
     output, truth = student_output(4), depths()
     teacher = teacher_targets(4, torch.ones(B, V, H // 4, W // 4, dtype=torch.bool))

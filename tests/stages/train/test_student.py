@@ -32,6 +32,7 @@ def test_depth_has_the_size_of_the_images(size):
     assert output.bins.log_probability.shape == (2, 6, 16, h, w)
     assert output.bins.centres_m.shape == (2, 6, 16)
     assert output.features.shape[:3] == (2, 6, 32)
+    assert output.context.shape[3:] == output.features.shape[3:]
     torch.testing.assert_close(output.bins.log_probability.exp().sum(dim=2), torch.ones(2, 6, h, w))
 
 

@@ -36,7 +36,8 @@ def a_student_says() -> StudentOutput:
     centres = torch.arange(80.0, 0, -10).expand(1, 6, 8).clone().requires_grad_()
     depth = (torch.rand(1, 6, 16, 24, generator=generator) * 50 + 2).requires_grad_()
     features = torch.randn(1, 6, 5, 4, 6, generator=generator).requires_grad_()
-    return StudentOutput(depth, coarse, Bins(probability, centres, "depth"), features)
+    context = torch.randn(1, 6, 3, 4, 6, generator=generator).requires_grad_()
+    return StudentOutput(depth, coarse, Bins(probability, centres, "depth"), features, context)
 
 
 def intact(batch):
@@ -60,7 +61,8 @@ def test_a_failed_camera_teaches_nothing_and_the_others_all_they_did():
     for value in (output.depth_m, output.coarse_depth_m, output.bins.log_probability, output.bins.centres_m):
         assert not value.grad[0, [1, 3]].any()
         assert value.grad[0, [0, 2, 4, 5]].flatten(1).any(dim=1).all()
-    assert not output.features.grad[0, [1, 3]].any()
+    for value in (output.features, output.context):
+        assert not value.grad[0, [1, 3]].any()
 
 
 def test_a_cropped_rig_has_no_view_relation():
@@ -69,7 +71,7 @@ def test_a_cropped_rig_has_no_view_relation():
     output = a_student_says()
     only_relation = LossConfig(ckd=0, view_relation=1)
     assert loss_of(cropped, output, only_relation)["view_relation"] == 0
-    assert not output.features.grad.any()
+    assert not output.context.grad.any()
     whole = augment_rig(replace(batch, windows=WHOLE.shares()[None]), Draw(window=WHOLE), RINGS[6], SPEC.token_grid)
     assert loss_of(whole, a_student_says(), only_relation)["view_relation"] > 0
 

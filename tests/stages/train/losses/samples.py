@@ -34,6 +34,7 @@ def student_output(bins: int, dtype: torch.dtype = torch.float32) -> StudentOutp
         coarse_depth_m=coarse_depth_m,
         bins=Bins(log_probability, centres, "depth"),
         features=torch.randn(B, V, STUDENT_CHANNELS, 2, 3, dtype=dtype, requires_grad=True),
+        context=torch.randn(B, V, 4, 2, 3, dtype=dtype, requires_grad=True),
     )
 
 

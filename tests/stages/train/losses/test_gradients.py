@@ -216,6 +216,7 @@ def test_the_whole_loss_and_its_gradient_are_finite(situation: str) -> None:
     of_rivals = {"pseudo_label", "rkd_distance", "rkd_angle", "features", "metric_kd"}
     assert set(terms) == of_the_method | of_rivals
     assert output.features.grad.isfinite().all()
+    assert output.context.grad.isfinite().all()
     assert all(parameter.grad.isfinite().all() for parameter in projector.parameters())
     nothing = {"no LiDAR": ("lidar", "cross", "metric_kd"), "all views masked": ("kl", "pseudo_label", "metric_kd")}
     assert all(terms[term] == 0 for term in nothing.get(situation, ()))
