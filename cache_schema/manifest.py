@@ -85,11 +85,11 @@ class ImageSpec(Record):
 class BinSpec(Record):
     """Positions of the K bins on the normalised disparity u in [0, 1], and the width of a certain target.
 
-    `uniform`: u_k = (k + ½)/K. `power`: u_k = (k/(K − 1))^exponent, finer near u = 0, the far range.
+    `power`: u_k = (k/(K − 1))^exponent, finer near u = 0, the far range. `uniform`: u_k = (k + ½)/K.
     """
 
     count: int = Field(default=64, ge=2, le=255)
-    spacing: Literal["uniform", "power"] = "uniform"
+    spacing: Literal["uniform", "power"] = "power"
     exponent: float = Field(default=1.5, gt=0)
     sigma_widths: float = Field(default=1.5, gt=0)
     """σ of the target of a teacher without doubt, in widths of the bin it falls into."""

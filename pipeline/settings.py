@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
 from cache_schema.errors import ConfigError
 from pipeline import config
 from stages.cache_teacher.config import CacheTeacherConfig
-from stages.cache_teacher.datasets.street.spec import SplitSpec, StreetSpec
+from stages.cache_teacher.datasets.street.spec import SplitSpec, StreetSpec, Towns
 from stages.train.config import TrainConfig
 
 DEFAULTS = Path(__file__).with_name("reproduce.yaml")
@@ -19,12 +19,13 @@ TRAIN_OF_THE_MACHINE: Any = {
 }  # fmt: skip
 """Settings of training that change nothing in its result, as pydantic excludes them."""
 
-_OF_THE_MACHINE: Any = {
+_NOT_OF_A_FIGURE: Any = {
     "cache": {"root", "cache", "ego_masks", "device", "workers", "readers", "scheduler"},
     "train": TRAIN_OF_THE_MACHINE,
     "unlabelled": {"root", "ego_masks"},
     "note": True,
     "jobs": True,
+    "seeds": True,
     "pictured": True,
 }
 
@@ -36,7 +37,7 @@ class UnlabelledRigs(BaseModel):
 
     root: Path | None = None
     """Folder of the raw data; the embedded world's is generated."""
-    towns: tuple[int, ...] = ()
+    towns: Towns = ()
     """Of the embedded world."""
     rigs: int = Field(default=4, ge=1)
     """Consecutive rigs of each town."""
@@ -97,8 +98,8 @@ class ReproduceConfig(BaseModel):
         return None if further is None or self.street is None else street_without_lidar(self.street, further)
 
     def of_the_figures(self) -> dict[str, JsonValue]:
-        """Settings that the figures depend on: all but places, devices and how the work is shared out."""
-        return self.model_dump(mode="json", exclude=_OF_THE_MACHINE)
+        """Settings that a figure depends on: all but places, devices, how the work is shared out and how often done."""
+        return self.model_dump(mode="json", exclude=_NOT_OF_A_FIGURE)
 
 
 def cached_without_lidar(cache: CacheTeacherConfig, further: UnlabelledRigs) -> CacheTeacherConfig:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from pipeline.reproduce.variants import BASELINE, SAME_RIGS
+from pipeline.reproduce.variants import BASELINE, FEWER, SAME_RIGS
 
 INK = "#0a0b0c"
 """Stands for the text colour of the page in charts, which are drawn once for both."""
@@ -13,12 +13,13 @@ QUIET = "#8a9099"
 
 RIVAL, BASE, METHOD = "#7d8fa9", "#c08a3e", "#2f9e8f"
 
+_BASELINES = (BASELINE, FEWER)
 _METHODS = ("ckd", "vrkd", "ckd_vrkd", SAME_RIGS)
 
 
 def colour(variant: str) -> str:
     """Colour of a variant: the baseline, the method and its parts, the rivals."""
-    if variant == BASELINE:
+    if variant in _BASELINES:
         return BASE
     return METHOD if variant in _METHODS else RIVAL
 

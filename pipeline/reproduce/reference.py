@@ -78,7 +78,8 @@ def reference_of(result: ComparisonResult) -> Reference:
     """What to expect of the same settings elsewhere: the figures of a result.
 
     Another processor rounds differently, and training makes much of it, as of another seed. So the tolerance is three
-    standard deviations over the seeds, and no less than a tenth of the figure, or 0.05 for a relative change.
+    standard deviations over the seeds, and no less than a tenth of the figure, or 0.05 for a relative change. A
+    single seed lies within that too, so how many there were does not matter.
     """
     return Reference(
         settings=ReproduceConfig.model_validate(result.settings).of_the_figures(),

@@ -33,6 +33,8 @@ class Variant:
     unlabelled: bool = True
     """Whether it learns from rigs without LiDAR where there are any; without a teacher there is nothing to learn, and
     logit distillation in metric depth takes the teacher's scale from LiDAR."""
+    same_images: bool = True
+    """Whether, where there are rigs without LiDAR and it does not learn from them, it sees as many more with LiDAR."""
 
     @property
     def settings(self) -> dict[str, JsonValue]:
@@ -60,14 +62,21 @@ VARIANTS: Mapping[str, Variant] = {
 SAME_RIGS = "ckd_vrkd_same"
 """The method without the rigs without LiDAR, where there are any: what do they add?"""
 
-_WITHOUT = {
-    SAME_RIGS: Variant("the method, on no other rigs than the baseline", ("ckd", "view_relation"), unlabelled=False)
+FEWER = "lidar_fewer"
+"""The baseline with as many rigs with LiDAR in a step as the method, where there are rigs without: are they enough?"""
+
+CONTROLS: Mapping[str, Variant] = {
+    SAME_RIGS: Variant("the method, on no other rigs than the baseline", ("ckd", "view_relation"), unlabelled=False),
+    FEWER: Variant(
+        "LiDAR only, with no more rigs in a step than those with LiDAR that the method sees", same_images=False
+    ),
 }
+"""What only rigs without LiDAR make different."""
 
 
 def compared(config: ReproduceConfig) -> Mapping[str, Variant]:
     """The variants that a comparison with these settings consists of."""
-    return VARIANTS if config.unlabelled is None else {**VARIANTS, **_WITHOUT}
+    return VARIANTS if config.unlabelled is None else {**VARIANTS, **CONTROLS}
 
 
 def training_of(config: ReproduceConfig, name: str, seed: int) -> TrainConfig:
@@ -78,4 +87,4 @@ def training_of(config: ReproduceConfig, name: str, seed: int) -> TrainConfig:
     if further is not None and cache is not None:
         more = UnlabelledConfig(cache=cache.cache, split=further.split, batch_rigs=further.batch_rigs)
     training = layers.validated(TrainConfig, settings["train"], name)
-    return share_of_steps(training, more, learns=variant.unlabelled)
+    return share_of_steps(training, more, learns=variant.unlabelled, same_images=variant.same_images)

@@ -49,7 +49,7 @@ class StudentConfig(Record):
     centres_of: Literal["view", "rig", "shared_shape"] = "view"
     """Whether each view has centres of its own, a rig's views share them, or all images share their shape and each
     view has the two ends."""
-    combine: DepthScale = "depth"
+    combine: DepthScale = "log_depth"
     """Scale on which the centres are averaged by probability: the mean depth, the geometric or the harmonic mean."""
     cross_view: bool = True
     """Whether each view attends to its two neighbours at the coarsest scale."""
@@ -80,7 +80,7 @@ class LossConfig(Record):
     learns from LiDAR alone and no teacher is read.
     """
 
-    ckd: float = Field(default=0.1, ge=0)
+    ckd: float = Field(default=1.0, ge=0)
     """λ_ckd, the weight of what the teacher's bin probabilities teach."""
     kl: float = Field(default=1.0, ge=0)
     """Weight of KL(p_T‖p_S) within CKD."""
@@ -90,7 +90,7 @@ class LossConfig(Record):
     """Both probabilities are flattened to p^(1/temperature) before the KL, which counts temperature² times (Hinton)."""
     certainty: bool = False
     """Whether pixels count less in the KL the more the teacher's own spread exceeds that of a certain target."""
-    view_relation: float = Field(default=0.5, ge=0)
+    view_relation: float = Field(default=10.0, ge=0)
     """λ_vr, the weight of the view relation."""
     relation: Literal["cosine", "centred", "softmax"] = "cosine"
     """What of the view relation is matched: the similarities, the same without their means over rows and columns, or

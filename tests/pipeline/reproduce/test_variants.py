@@ -7,7 +7,17 @@ from pathlib import Path
 import pytest
 import torch
 
-from pipeline.reproduce.variants import BASELINE, METHOD, SAME_RIGS, TERMS, VARIANTS, compared, training_of
+from pipeline.reproduce.variants import (
+    BASELINE,
+    CONTROLS,
+    FEWER,
+    METHOD,
+    SAME_RIGS,
+    TERMS,
+    VARIANTS,
+    compared,
+    training_of,
+)
 from pipeline.settings import ReproduceConfig
 from stages.train.config import LoaderConfig, LossConfig, TrainConfig
 from stages.train.execute import first_state, first_student, open_loader
@@ -80,13 +90,13 @@ def test_a_seed_is_the_seed_of_the_run() -> None:
 
 def test_rigs_without_lidar_go_to_those_that_have_a_teacher_and_all_see_as_many() -> None:
     config = settings(unlabelled={"root": "more", "batch_rigs": 3})
-    assert [*compared(config)] == [*VARIANTS, SAME_RIGS]
+    assert [*compared(config)] == [*VARIANTS, *CONTROLS]
     assert compared(settings()) == VARIANTS
     trained = {name: training_of(config, name, 0) for name in compared(config)}
     alone = {name for name, each in trained.items() if each.unlabelled is None}
-    assert alone == {"regression", "lidar", "metric_kd", SAME_RIGS}
+    assert alone == {"regression", "lidar", "metric_kd", SAME_RIGS, FEWER}
     for name, each in trained.items():
-        assert each.loader.batch_rigs == (5 if name in alone else 2)
+        assert each.loader.batch_rigs == (5 if name in alone - {FEWER} else 2)
         assert each.unlabelled is None or (each.unlabelled.cache, each.unlabelled.batch_rigs) == ("zarr-unlabelled", 3)
     assert trained[SAME_RIGS].losses == trained[METHOD].losses
 

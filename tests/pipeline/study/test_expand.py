@@ -112,7 +112,7 @@ def test_other_settings_are_other_runs_and_those_of_the_machine_are_not(tmp_path
     assert [a.folder == b.folder for a, b in zip(before.trials, after.trials, strict=True)] == [True, False]
     moved = study(tmp_path, "train.device=cpu", "train.loader.workers=3", "train.log_every=1", "jobs=7")
     assert [each.folder for each in moved.trials] == [each.folder for each in before.trials]
-    assert study(tmp_path, "size=small").trials[0].training.steps == 400
+    assert study(tmp_path, "size=small").trials[0].training.steps == 1000
     assert study(tmp_path, "train.steps=21").trials[0].folder != before.trials[0].folder
 
 
@@ -174,4 +174,4 @@ def test_the_studies_of_the_embedded_world_are_valid(tmp_path: Path, name: str) 
 def test_the_number_of_rigs_is_what_the_axis_says(tmp_path: Path) -> None:
     made = expand(read_study(STUDIES / "labelled.yaml", [], {}), tmp_path, code_version="test")
     assert all(each.labelled.rigs("train") == each.place["rigs with LiDAR"] for each in made.trials)
-    assert {each.unlabelled.rigs("train") for each in made.trials if each.unlabelled} == {96}
+    assert {each.unlabelled.rigs("train") for each in made.trials if each.unlabelled} == {192}

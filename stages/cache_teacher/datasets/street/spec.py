@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import copy
+import re
 from collections.abc import Mapping
-from typing import Any, Final, Literal
+from typing import Annotated, Any, Final, Literal
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from cache_schema.manifest import Record, record_digest
 from stages.cache_teacher.datasets.street.config import DATASET_TOWNS, StreetConfig
@@ -15,11 +16,32 @@ WORLD_VERSION: Final = 2
 """Raised whenever the same spec gives other pictures or points."""
 
 
+def _written_out(towns: Any) -> Any:
+    """All numbers of a list whose items may be ranges: `3-5` is 3, 4, 5."""
+    if isinstance(towns, str):
+        return _written_out([item.strip() for item in towns.split(",")])
+    if not isinstance(towns, list | tuple):
+        return towns
+    found: list[Any] = []
+    for item in towns:
+        ends = re.fullmatch(r"(\d{1,9})-(\d{1,9})", item) if isinstance(item, str) else None
+        if ends is None:
+            found.append(item)
+        elif int(ends[1]) > int(ends[2]) or int(ends[2]) >= DATASET_TOWNS.stop:
+            raise ValueError(f"range {item}: expected FIRST-LAST, ascending, up to {DATASET_TOWNS.stop - 1}")
+        else:
+            found += range(int(ends[1]), int(ends[2]) + 1)
+    return found
+
+
+Towns = Annotated[tuple[int, ...], BeforeValidator(_written_out)]
+"""Numbers of towns; each is another world, the same in every dataset. May be given as `0-11` or `0-11,90000`."""
+
+
 class SplitSpec(Record):
     """One split: a scene for each town."""
 
-    towns: tuple[int, ...] = Field(min_length=1)
-    """Numbers of the towns; each is another world, the same in every dataset."""
+    towns: Towns = Field(min_length=1)
     rigs: int = Field(ge=1)
     """Consecutive rigs of each town."""
     lidar: bool = True

@@ -145,6 +145,14 @@ def test_a_spec_is_checked() -> None:
         spec(town=3)
 
 
+def test_towns_may_be_ranges() -> None:
+    assert spec(val={"towns": "7-9, 90000", "rigs": 1}).val.towns == (7, 8, 9, 90_000)
+    assert spec(val={"towns": ["5-6", 12], "rigs": 1}).version == spec(val={"towns": [5, 6, 12], "rigs": 1}).version
+    for wrong in ("9-7", "0-100000", "7-"):
+        with pytest.raises(ValueError, match=r"ascending, up to 99999|valid integer"):
+            spec(val={"towns": wrong, "rigs": 1})
+
+
 def test_a_preset_fills_what_is_not_given() -> None:
     large = StreetSpec.model_validate({"size": "large", "train": {"rigs": 5}})
     assert (large.world.height, large.world.width) == (384, 640)
