@@ -23,7 +23,7 @@ from cache_schema.soft_targets import (
 from stages.cache_teacher.soft_targets import soft_target
 from stages.cache_teacher.teachers.base import BinPrediction, PointPrediction
 
-BINS = [BinSpec(count=64), BinSpec(count=64, spacing="power")]
+BINS = [BinSpec(count=64, spacing="uniform"), BinSpec(count=64, spacing="power")]
 VIEWS, GRID = 2, (24, 40)
 
 

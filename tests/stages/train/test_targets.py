@@ -65,7 +65,7 @@ def test_the_disparity_is_the_expected_position_of_the_probabilities(cache: Path
     mean, _ = decode_moments(rigs.targets.encoded, spec.bins)
     inside = (mean > 0.2) & (mean < 0.8)
     assert inside.any()
-    torch.testing.assert_close(targets.disparity[inside], mean[inside], atol=0.01, rtol=0)
+    torch.testing.assert_close(targets.disparity[inside], mean[inside], atol=0.02, rtol=0)
 
 
 def test_the_sky_and_the_own_car_stay_out_of_the_kl(cache: Path):
@@ -87,7 +87,7 @@ def test_a_cell_with_any_own_car_in_it_is_not_world():
 
 
 def test_doubt_does_not_move_the_sky():
-    spec = teacher_record((8, 8), bins=BinSpec(count=64)).targets
+    spec = teacher_record((8, 8), bins=BinSpec(count=64, spacing="uniform")).targets
     mean = np.array([0.0, 0.01, 0.03, 0.5]).reshape(1, 1, 1, 4)
     for spread in (0.02, 0.2):
         encoded = {name: torch.from_numpy(a) for name, a in encode(Moments(mean, mean * 0 + spread), spec).items()}
@@ -98,7 +98,7 @@ def test_doubt_does_not_move_the_sky():
 
 @pytest.mark.parametrize("encoding", ["topk", "dense"])
 def test_the_sky_of_a_bin_head_is_where_the_farthest_bins_lead(encoding: str):
-    spec = teacher_record((8, 8), bins=BinSpec(count=64), encoding=encoding).targets
+    spec = teacher_record((8, 8), bins=BinSpec(count=64, spacing="uniform"), encoding=encoding).targets
     dense = np.full((1, 1, 64, 1, 3), 0.01)
     dense[0, 0, [0, 1, 40], 0, [0, 1, 2]] = 1
     encoded = encode(Probabilities(dense / dense.sum(axis=2, keepdims=True)), spec)
@@ -124,7 +124,7 @@ def test_only_points_the_student_can_express_are_used():
 
 
 def test_certainty_is_full_without_doubt_and_falls_with_the_spread(cache: Path):
-    for bins in (BinSpec(count=64), BinSpec(count=64, spacing="power")):
+    for bins in (BinSpec(count=64, spacing="uniform"), BinSpec(count=64, spacing="power")):
         mean = np.full((1, 1, 2, 3), 0.5, np.float32)
         widths = certain_spread(mean, bins) * np.array([[1, 2, 4], [1, 2, 4]], np.float32)
         found = certainty(torch.from_numpy(normal_bins(mean, widths, bins)), bins)
