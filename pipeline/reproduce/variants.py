@@ -31,8 +31,7 @@ class Variant:
     terms: tuple[str, ...] = ()
     head: Literal["bins", "regression"] = "bins"
     unlabelled: bool = True
-    """Whether it learns from rigs without LiDAR where there are any; without a teacher there is nothing to learn, and
-    logit distillation in metric depth takes the teacher's scale from LiDAR."""
+    """Whether it learns from rigs without LiDAR where there are any and a term can."""
     same_images: bool = True
     """Whether, where there are rigs without LiDAR and it does not learn from them, it sees as many more with LiDAR."""
 
@@ -49,9 +48,7 @@ VARIANTS: Mapping[str, Variant] = {
     "pseudo_label": Variant("LiDAR, and the teacher's disparity up to scale and shift", ("pseudo_label",)),
     "rkd": Variant("LiDAR, and distances and angles between the tokens of a rig (RKD)", ("rkd",)),
     "feature": Variant("LiDAR, and the teacher's features through a projector", ("features",)),
-    "metric_kd": Variant(
-        "LiDAR, and bin probabilities of the teacher fitted to LiDAR", ("metric_kd",), unlabelled=False
-    ),
+    "metric_kd": Variant("LiDAR, and bin probabilities of the teacher fitted to LiDAR", ("metric_kd",)),
     "ckd": Variant("LiDAR, and the teacher's bin probabilities (CKD)", ("ckd",)),
     "vrkd": Variant("LiDAR, and the teacher's view relation (VRKD)", ("view_relation",)),
     METHOD: Variant("LiDAR, CKD and VRKD: the method", ("ckd", "view_relation")),

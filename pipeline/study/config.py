@@ -104,7 +104,7 @@ class VariantConfig(Settings):
     set: Changes = Field(default_factory=dict)
     """Settings of its own, over those of `like` and of the grid."""
     unlabelled: bool = True
-    """Whether it learns from rigs without LiDAR where there are any and it has a teacher."""
+    """Whether it learns from rigs without LiDAR where there are any and a term can."""
     same_images: bool = True
     """Whether, where it does not, as many more rigs with LiDAR take their place in each step, so that all trials see as
     many images; else it sees fewer."""

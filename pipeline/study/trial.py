@@ -52,14 +52,14 @@ class Trial:
 def share_of_steps(
     training: TrainConfig, further: UnlabelledConfig | None, *, learns: bool = True, same_images: bool = True
 ) -> TrainConfig:
-    """Settings with each step's share of rigs without LiDAR, where there are any and a loss has a teacher.
+    """Settings with each step's share of rigs without LiDAR, where there are any and a loss learns from them.
 
     Otherwise (or where it is not to learn from them) others take their place: as many more with LiDAR, so that all
     trials see as many images in a step, unless `same_images` is false.
     """
     if further is None:
         return training
-    if learns and training.losses.needs_teacher:
+    if learns and training.losses.teaches_without_lidar:
         return training.model_copy(update={"unlabelled": further})
     more = further.batch_rigs if same_images else 0
     loader = training.loader.model_copy(update={"batch_rigs": training.loader.batch_rigs + more})

@@ -28,7 +28,12 @@ from cache_schema.soft_targets import (
     spread_limits,
 )
 
-SPACINGS = [BinSpec(count=64, spacing="uniform"), BinSpec(count=64, spacing="power"), BinSpec(count=2), BinSpec(count=255)]
+SPACINGS = [
+    BinSpec(count=64, spacing="uniform"),
+    BinSpec(count=64, spacing="power"),
+    BinSpec(count=2),
+    BinSpec(count=255),
+]
 
 
 def spec(bins: BinSpec, encoding: str = "moments", **more: object) -> TargetSpec:

@@ -56,14 +56,15 @@ def test_who_has_no_teacher_gets_as_many_more_rigs_with_lidar(tmp_path: Path) ->
         "ckd_vrkd",
         {"name": "fewer", "like": "lidar", "same_images": False},
         {"name": "same", "like": "ckd_vrkd", "unlabelled": False},
+        "metric_kd",
     ]
     made = study(tmp_path, variants=variants, train={"loader": {"batch_rigs": 3}}, unlabelled={"batch_rigs": 5})
     shares = {
         each.variant: (each.training.loader.batch_rigs, getattr(each.training.unlabelled, "batch_rigs", 0))
         for each in made.trials
     }
-    assert shares == {"lidar": (8, 0), "ckd_vrkd": (3, 5), "fewer": (3, 0), "same": (8, 0)}
-    assert [each.unlabelled is not None for each in made.trials] == [False, True, False, False]
+    assert shares == {"lidar": (8, 0), "ckd_vrkd": (3, 5), "fewer": (3, 0), "same": (8, 0), "metric_kd": (8, 0)}
+    assert [each.unlabelled is not None for each in made.trials] == [False, True, False, False, False]
 
 
 def test_the_grid_is_the_product_of_its_axes(tmp_path: Path) -> None:
@@ -160,7 +161,7 @@ def test_mistakes_are_refused_before_any_work(tmp_path: Path, settings: dict[str
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.parametrize("name", ["labelled", "beams", "teacher", "sensitivity"])
+@pytest.mark.parametrize("name", ["weights", "labelled", "beams", "teacher", "sensitivity"])
 def test_the_studies_of_the_embedded_world_are_valid(tmp_path: Path, name: str) -> None:
     made = expand(read_study(STUDIES / f"{name}.yaml", [], {}), tmp_path, code_version="test")
     runs = [part for part in made.parts() if part.kind == "run"]
