@@ -50,6 +50,7 @@ class Comparison:
             out=self.out,
             code_version=self.code_version,
             device=config.cache.device,
+            jobs=config.jobs,
             compare=tuple((METHOD, name) for name in compared(config) if name not in (METHOD, BASELINE)),
             note=config.note,
             settings=config.model_dump(mode="json"),

@@ -70,11 +70,16 @@ class _Member:
             self.part = part
 
 
+def share_of_cores(jobs: int) -> int:
+    """CPU threads of each of so many processes."""
+    return max((os.cpu_count() or 1) // jobs, 1)
+
+
 def work_off(parts: Sequence[Part], do: Do, jobs: int, progress: Progress) -> list[Failure]:
     """Do all of the parts, `jobs` at a time; returns those that failed."""
     waiting, failures = list(parts), []
     size = min(jobs, len(parts))
-    threads = max((os.cpu_count() or 1) // size, 1)
+    threads = share_of_cores(size)
     progress.begin("all", len(parts))
     with _crew() as crew:
         crew += [_hire(str(number + 1), waiting.pop(0), do, threads) for number in range(size)]

@@ -50,6 +50,7 @@ def expand(config: StudyConfig, out: Path, *, code_version: str) -> Study:
         code_version=code_version,
         device=config.train.device,
         threads=config.threads,
+        jobs=config.jobs,
         compare=config.compare,
         note=config.note,
         settings=config.model_dump(mode="json"),

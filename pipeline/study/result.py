@@ -14,6 +14,7 @@ from pydantic import Field, JsonValue
 
 from cache_schema import Cache
 from cache_schema.manifest import Record
+from pipeline.study.crew import share_of_cores
 from pipeline.study.figures import Figure, figures_of, over_seeds
 from pipeline.study.paired import MEAN, Drawn, Estimate, differences, drawn_figures, improvements
 from pipeline.study.part import Failure, finished
@@ -83,6 +84,7 @@ class Machine(Record):
     processor: str
     cores: int
     threads: int
+    """CPU threads of each run."""
     device: str
     python: str
     torch: str
@@ -137,7 +139,7 @@ def collect(study: Study, failures: Sequence[Failure] = ()) -> StudyResult:
         note=study.note,
         data=scored_data(study),
         protocol=teachers.protocol,
-        machine=_machine(study.device),
+        machine=_machine(study),
         rows=(*rows, *_teacher_rows(study, teachers)),
         pairs=tuple(_pairs(study, done)),
         failed={failure.part: failure.reason for failure in failures},
@@ -236,13 +238,14 @@ def _teacher_rows(study: Study, evaluation: Evaluation) -> list[Row]:
     ]
 
 
-def _machine(device: str) -> Machine:
-    chosen = choose_device(device)
+def _machine(study: Study) -> Machine:
+    chosen = choose_device(study.device)
+    alone = torch.get_num_threads() if study.jobs == 1 else share_of_cores(study.jobs)
     return Machine(
         system=platform.platform(),
         processor=platform.processor() or platform.machine(),
         cores=os.cpu_count() or 1,
-        threads=torch.get_num_threads(),
+        threads=study.threads or alone,
         device=torch.cuda.get_device_name(chosen) if chosen.type == "cuda" else chosen.type,
         python=platform.python_version(),
         torch=torch.__version__,

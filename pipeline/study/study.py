@@ -40,7 +40,9 @@ class Study:
     code_version: str
     device: str = "auto"
     threads: int | None = None
-    """CPU threads of each run; none: its process's."""
+    """CPU threads of each run; none: the cores divided by `jobs`, or this process's where that is 1."""
+    jobs: int = 1
+    """Runs at a time."""
     compare: tuple[tuple[str, str], ...] = ()
     """Further pairs of variants: the first against the second."""
     note: str = ""
