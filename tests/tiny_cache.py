@@ -52,7 +52,12 @@ def teacher_identity() -> TeacherIdentity:
 
 
 def teacher_record(size_hw: tuple[int, int], **targets: object) -> TeacherRecord:
-    spec = {"height": size_hw[0] // 4, "width": size_hw[1] // 4, "bins": BinSpec(count=16), "token_grid": (2, 3)}
+    spec = {
+        "height": size_hw[0] // 4,
+        "width": size_hw[1] // 4,
+        "bins": BinSpec(count=16, spacing="uniform"),
+        "token_grid": (2, 3),
+    }
     return TeacherRecord(identity=teacher_identity(), targets=TargetSpec.model_validate(spec | targets))
 
 

@@ -60,7 +60,7 @@ SAME_RIGS = "ckd_vrkd_same"
 """The method without the rigs without LiDAR, where there are any: what do they add?"""
 
 FEWER = "lidar_fewer"
-"""The baseline with as many rigs with LiDAR in a step as the method, where there are rigs without: are they enough?"""
+"""The baseline with no more rigs with LiDAR in a step than the method, where there are rigs without: does it matter?"""
 
 CONTROLS: Mapping[str, Variant] = {
     SAME_RIGS: Variant("the method, on no other rigs than the baseline", ("ckd", "view_relation"), unlabelled=False),

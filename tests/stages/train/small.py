@@ -25,7 +25,7 @@ EVERY_AUGMENTATION = AugmentConfig(
     camera_dropout=0.2,
 )
 LIDAR_ONLY = LossConfig(ckd=0, view_relation=0)
-LEARNABLE = LossConfig(view_relation=0.1)
+LEARNABLE = LossConfig(ckd=0.1, view_relation=0.5)
 """The tiny caches' relations are random numbers, from which nothing is learned."""
 
 

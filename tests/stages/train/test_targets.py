@@ -65,7 +65,7 @@ def test_the_disparity_is_the_expected_position_of_the_probabilities(cache: Path
     mean, _ = decode_moments(rigs.targets.encoded, spec.bins)
     inside = (mean > 0.2) & (mean < 0.8)
     assert inside.any()
-    torch.testing.assert_close(targets.disparity[inside], mean[inside], atol=0.02, rtol=0)
+    torch.testing.assert_close(targets.disparity[inside], mean[inside], atol=0.01, rtol=0)
 
 
 def test_the_sky_and_the_own_car_stay_out_of_the_kl(cache: Path):
