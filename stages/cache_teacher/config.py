@@ -53,11 +53,25 @@ class TargetSettings(Settings):
     """Store the teacher's tokens too, for feature regression: more bytes than all other targets together."""
 
 
+class NuscenesSettings(Settings):
+    """What of nuScenes is used."""
+
+    version: str | None = None
+    """Folder of the tables, such as v1.0-trainval; may be left out where there is one."""
+    static_below_m: float | None = Field(default=None, gt=0)
+    """Leave out keyframes to train from where the car moves less than this from the one before or to the next."""
+    tokens: Path | None = None
+    """Text file of the sample tokens to use, one a line; all if not given."""
+    sweeps: int = Field(default=1, ge=1)
+    """LiDAR sweeps of which points to train from are put together: the keyframe's and those before it."""
+
+
 class CacheTeacherConfig(Settings):
     """Everything stage 1 needs to know."""
 
-    dataset: Literal["ddad"]
+    dataset: Literal["ddad", "nuscenes"]
     root: Path
+    nuscenes: NuscenesSettings = NuscenesSettings()
     cache: CacheLocation = "zarr"
     splits: tuple[str, ...] | None = None
     """Splits to cache; all that the dataset has if not given."""

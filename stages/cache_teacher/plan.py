@@ -15,7 +15,7 @@ from cache_schema.layout import frames_group, teacher_group
 from cache_schema.storage import open_storage
 from stages.cache_teacher.config import CacheTeacherConfig
 from stages.cache_teacher.datasets.base import IncompleteSample, RigDataset, SampleRef
-from stages.cache_teacher.datasets.ddad import DdadDataset
+from stages.cache_teacher.datasets.open import open_dataset
 from stages.cache_teacher.datasets.ego_masks import EgoMasks, load_ego_masks
 from stages.wording import counted
 
@@ -86,7 +86,7 @@ def plan(config: CacheTeacherConfig) -> CachePlan:
 
     Raises DatasetError for data that cannot be read, CacheMismatchError where the cache holds something else.
     """
-    dataset = DdadDataset(config.root, on_missing=config.on_missing, lidar=config.lidar)
+    dataset = open_dataset(config)
     names = config.splits or dataset.splits
     teacher_name = config.teacher.name or slug(config.teacher.id)
     masks = _ego_masks(config, dataset)

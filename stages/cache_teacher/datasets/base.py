@@ -6,11 +6,21 @@ the dataset's calibration (x forward, y left, z up); a camera frame is x right, 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import Protocol, TypeVar, runtime_checkable
+
+import numpy as np
 
 from cache_schema import RigFrames
+from cache_schema.errors import DatasetError
+
+S = TypeVar("S", bound="SampleRef")
+
+CAPACITY_PROBES = 16
+CAPACITY_STEP = 4096
+SHOWN = 3
+"""Incomplete samples that a refusal names."""
 
 
 @dataclass(frozen=True)
@@ -63,3 +73,30 @@ class RigDataset(Protocol):
     def load(self, split: str, ref: SampleRef) -> RigFrames:
         """Read one sample. Raises DatasetError, naming the file and the remedy."""
         ...
+
+    def left_out(self, split: str) -> Sequence[str]:
+        """What was left out of a split on request, one line for each reason, with how many."""
+        ...
+
+
+def refuse_incomplete(where: str, incomplete: Sequence[IncompleteSample], *, lidar: bool) -> None:
+    """Raise DatasetError, beginning with `where`, if there are incomplete samples."""
+    if incomplete:
+        shown = "; ".join(map(str, incomplete[:SHOWN]))
+        more = f"; and {len(incomplete) - SHOWN} more" if len(incomplete) > SHOWN else ""
+        expected = "all cameras and the LiDAR" if lidar else "all cameras"
+        raise DatasetError(
+            f"{where} has {len(incomplete)} incomplete samples ({shown}{more}); "
+            f"expected {expected} in each; leave them out with --on-missing skip"
+        )
+
+
+def lidar_capacity(samples: Sequence[S], points: Callable[[S], int]) -> int:
+    """An upper bound on the LiDAR points that one camera sees in one of the samples.
+
+    It is the size of the largest of up to 16 sweeps spread evenly over them, rounded up to a multiple of 4096. A
+    camera sees no more than its part of a sweep (about a quarter on DDAD), so the bound holds for those in between.
+    """
+    probes = np.linspace(0, len(samples) - 1, min(CAPACITY_PROBES, len(samples))).astype(int)
+    largest = max((points(samples[i]) for i in probes), default=0)
+    return max(-(-largest // CAPACITY_STEP), 1) * CAPACITY_STEP

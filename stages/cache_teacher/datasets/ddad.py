@@ -7,11 +7,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
-import numpy as np
-
 from cache_schema import RigFrames
 from cache_schema.errors import DatasetError
-from stages.cache_teacher.datasets.base import IncompleteSample, SampleRef
+from stages.cache_teacher.datasets.base import IncompleteSample, SampleRef, lidar_capacity, refuse_incomplete
 from stages.cache_teacher.datasets.dgp_json import (
     Calibration,
     Scene,
@@ -25,8 +23,6 @@ from stages.cache_teacher.datasets.raw_files import REMEDY, count_points, path_i
 from stages.cache_teacher.datasets.ring import Ring, ring_from_calibration, same_order
 
 DATASET_FILE = "ddad.json"
-CAPACITY_PROBES = 16
-CAPACITY_STEP = 4096
 
 
 class DdadDataset:
@@ -64,14 +60,8 @@ class DdadDataset:
         on_missing="fail", for incomplete samples.
         """
         complete, incomplete = self._index(split)
-        if incomplete and self.on_missing == "fail":
-            shown = "; ".join(str(sample) for sample in incomplete[:3])
-            expected = "all cameras and the LiDAR" if self.lidar else "all cameras"
-            more = f"; and {len(incomplete) - 3} more" if len(incomplete) > 3 else ""
-            raise DatasetError(
-                f"{self.root}: split {split!r} has {len(incomplete)} incomplete samples ({shown}{more}); "
-                f"expected {expected} in each; leave them out with --on-missing skip"
-            )
+        if self.on_missing == "fail":
+            refuse_incomplete(f"{self.root}: split {split!r}", incomplete, lidar=self.lidar)
         return complete
 
     def incomplete(self, split: str) -> Sequence[IncompleteSample]:
@@ -79,18 +69,13 @@ class DdadDataset:
         return self._index(split)[1]
 
     def lidar_capacity(self, split: str) -> int:
-        """An upper bound on the LiDAR points that one camera sees in one sample.
-
-        It is the size of the largest of up to 16 sweeps spread evenly over the split, rounded up to a
-        multiple of 4096; only the headers of their files are read. A camera sees no more than its part of
-        the sweep (about a quarter on DDAD), so the bound holds for the sweeps in between as well.
-        """
-        if not self.lidar:
-            return CAPACITY_STEP
+        """An upper bound on the LiDAR points that one camera sees in one sample, from the headers of sweeps' files."""
         complete, _ = self._index(split)
-        probes = np.linspace(0, len(complete) - 1, min(CAPACITY_PROBES, len(complete))).astype(int)
-        largest = max((self._count_points(split, complete[i]) for i in probes), default=0)
-        return max(-(-largest // CAPACITY_STEP), 1) * CAPACITY_STEP
+        return lidar_capacity(complete if self.lidar else (), lambda ref: self._count_points(split, ref))
+
+    def left_out(self, split: str) -> Sequence[str]:
+        """Nothing: DDAD is used whole."""
+        return ()
 
     def without_dense_depth(self, split: str) -> SampleRef | None:
         """The first complete sample of a split of which some image has no depth map; None where all have one."""

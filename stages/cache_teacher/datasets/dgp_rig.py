@@ -7,16 +7,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Float32, Float64, UInt8
+from jaxtyping import Float32, Float64
 
-from cache_schema import LidarView, RigFrames
+from cache_schema import RigFrames
 from cache_schema.errors import DatasetError
 from stages.cache_teacher.datasets.base import SampleRef
 from stages.cache_teacher.datasets.dgp_json import Calibration, Measurement, Pose, Sample, Scene
-from stages.cache_teacher.datasets.projection import project, world_points
+from stages.cache_teacher.datasets.projection import NO_POINTS, project, world_points
 from stages.cache_teacher.datasets.raw_files import (
     REMEDY,
-    decode_rgb,
+    decode_views,
     path_inside,
     read_bytes,
     read_depth,
@@ -25,7 +25,6 @@ from stages.cache_teacher.datasets.raw_files import (
 from stages.cache_teacher.datasets.rigid import inverse_transform_from_pose, transform_from_pose
 
 LIDAR = "LIDAR"
-NO_POINTS = LidarView(np.empty((0, 2), np.uint16), np.empty(0, np.float32))
 
 
 def read_rig(
@@ -41,7 +40,7 @@ def read_rig(
     _check_calibrated(scene.samples[ref.sample], calibration)
     image_paths = [sample.path(camera) for camera in cameras]
     image_files = tuple(read_bytes(path) for path in image_paths)
-    images = _decode(image_files, image_paths)
+    images = decode_views(image_files, image_paths)
     intrinsics_px = np.stack([intrinsics_of(calibration, camera) for camera in cameras])
     clock = LIDAR if LIDAR in scene.samples[ref.sample].sensors else cameras[0]
     views = tuple(NO_POINTS for _ in cameras)
@@ -133,14 +132,3 @@ def _check_calibrated(sample: Sample, calibration: Calibration) -> None:
 
 def _mounting(calibration: Calibration, sensor: str) -> tuple[Pose, str]:
     return calibration.rig_from_sensor[sensor], f"{calibration.path}: {sensor}"
-
-
-def _decode(files: Sequence[bytes], paths: Sequence[Path]) -> tuple[UInt8[np.ndarray, "H W 3"], ...]:
-    images = tuple(decode_rgb(data, path) for data, path in zip(files, paths, strict=True))
-    for image, path in zip(images, paths, strict=True):
-        if image.shape != images[0].shape:
-            raise DatasetError(
-                f"{path}: is {image.shape[1]}×{image.shape[0]} pixels; expected "
-                f"{images[0].shape[1]}×{images[0].shape[0]} as {paths[0].name} of the same sample; {REMEDY}"
-            )
-    return images

@@ -7,6 +7,8 @@ from jaxtyping import Float, Float32, Float64, Int64
 
 from cache_schema import LidarView
 
+NO_POINTS = LidarView(np.empty((0, 2), np.uint16), np.empty(0, np.float32))
+
 
 def world_points(
     points_m: Float[np.ndarray, "point 3"], world_from_lidar: Float64[np.ndarray, "4 4"]
@@ -41,10 +43,11 @@ def project(
         # Comparisons with NaN are false, which is how such points fall out.
         seen = (u > -1) & (u < width) & (v > -1) & (v < height) & (z > 0) & np.isfinite(depth_m)
     pixel = v[seen].astype(np.int64) * width + u[seen].astype(np.int64)
-    return _last_per_pixel(pixel, depth_m[seen], width)
+    return last_per_pixel(pixel, depth_m[seen], width)
 
 
-def _last_per_pixel(pixel: Int64[np.ndarray, "seen"], depth_m: Float32[np.ndarray, "seen"], width: int) -> LidarView:
+def last_per_pixel(pixel: Int64[np.ndarray, "seen"], depth_m: Float32[np.ndarray, "seen"], width: int) -> LidarView:
+    """Of the points in one pixel (row · width + column) the last."""
     order = np.argsort(pixel, kind="stable")
     pixel = pixel[order]
     last = np.diff(pixel, append=-1) != 0

@@ -6,7 +6,7 @@ import io
 import struct
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import IO
@@ -50,6 +50,18 @@ def decode_rgb(data: bytes, path: Path) -> UInt8[np.ndarray, "H W 3"]:
     Raises DatasetError where it does not decode or is too large for pixel coordinates in uint16.
     """
     return _decode(data, path, "RGB")
+
+
+def decode_views(files: Sequence[bytes], paths: Sequence[Path]) -> tuple[UInt8[np.ndarray, "H W 3"], ...]:
+    """The images of a rig. Raises DatasetError like `decode_rgb`, and where they are not of one size."""
+    images = tuple(decode_rgb(data, path) for data, path in zip(files, paths, strict=True))
+    for image, path in zip(images, paths, strict=True):
+        if image.shape != images[0].shape:
+            raise DatasetError(
+                f"{path}: is {image.shape[1]}×{image.shape[0]} pixels; expected "
+                f"{images[0].shape[1]}×{images[0].shape[0]} as {paths[0].name} of the same sample; {REMEDY}"
+            )
+    return images
 
 
 def decode_grey(data: bytes, path: Path) -> UInt8[np.ndarray, "H W"]:

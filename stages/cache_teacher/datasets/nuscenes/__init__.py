@@ -1,0 +1,1 @@
+"""nuScenes, and any dataset in its format, as rigs; read with nuscenes-devkit (extra `nuscenes`)."""

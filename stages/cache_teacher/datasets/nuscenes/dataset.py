@@ -1,0 +1,106 @@
+"""nuScenes as a dataset of rigs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from cache_schema import RigFrames
+from cache_schema.errors import DatasetError
+from stages.cache_teacher.config import NuscenesSettings
+from stages.cache_teacher.datasets.base import IncompleteSample, SampleRef, lidar_capacity, refuse_incomplete
+from stages.cache_teacher.datasets.nuscenes.rig import POINT_BYTES, read_rig
+from stages.cache_teacher.datasets.nuscenes.sample import NuscenesSample, Reading
+from stages.cache_teacher.datasets.nuscenes.selection import Selection, select
+from stages.cache_teacher.datasets.nuscenes.tables import EVALUATION_SPLITS, find_version, read_tables
+from stages.cache_teacher.datasets.raw_files import REMEDY, path_inside
+
+
+class NuscenesDataset:
+    """The keyframes under a folder that holds nuScenes.
+
+    Opening reads all tables of a version, once: samples carry what a worker needs, so that it reads none. Without
+    `lidar`, no sweep is read or needed.
+
+    Raises ConfigError without nuscenes-devkit, DatasetError where the tables are missing or damaged.
+    """
+
+    name = "nuscenes"
+
+    def __init__(
+        self, root: Path, settings: NuscenesSettings, on_missing: Literal["skip", "fail"], *, lidar: bool = True
+    ) -> None:
+        self.root = root
+        self.settings = settings
+        self.on_missing = on_missing
+        self.lidar = lidar
+        self.version = find_version(root, settings.version)
+        tables = read_tables(root, self.version, lidar=lidar, sweeps=settings.sweeps)
+        self.cameras = tables.ring.cameras
+        self.adjacent_pairs = tables.ring.adjacent_pairs
+        self.splits = tuple(tables.splits)
+        self._opened: Mapping[str, Selection] | None = select(tables, settings)
+
+    def samples(self, split: str) -> Sequence[NuscenesSample]:
+        """All complete keyframes of a split that were asked for, in the order of the tables.
+
+        Raises DatasetError for an unknown split and, with on_missing="fail", for incomplete keyframes.
+        """
+        found = self._split(split)
+        if self.on_missing == "fail":
+            refuse_incomplete(f"{self.root}: split {split!r}", found.incomplete, lidar=self.lidar)
+        return found.complete
+
+    def incomplete(self, split: str) -> Sequence[IncompleteSample]:
+        """The keyframes of a split that lack a camera or the LiDAR, in the tables or on disk."""
+        return self._split(split).incomplete
+
+    def left_out(self, split: str) -> Sequence[str]:
+        """What was left out of a split on request, counted."""
+        return self._split(split).left_out
+
+    def lidar_sweeps(self, split: str) -> int:
+        """Sweeps that the points of a keyframe come from, at most; one where students are scored."""
+        return 1 if split in EVALUATION_SPLITS else self.settings.sweeps
+
+    def lidar_capacity(self, split: str) -> int:
+        """An upper bound on the LiDAR points that one camera sees, from the sizes of up to 16 sweeps."""
+        keyframes = self._split(split).complete if self.lidar else ()
+        return lidar_capacity(keyframes, lambda keyframe: sum(map(self._count_points, _sweeps(keyframe))))
+
+    def without_dense_depth(self, split: str) -> SampleRef | None:
+        """The first keyframe: nuScenes has no dense depth."""
+        return next(iter(self._split(split).complete), None)
+
+    def load(self, split: str, ref: SampleRef) -> RigFrames:
+        """Read one keyframe that `samples` lists. Raises DatasetError, naming the file and the remedy."""
+        if not isinstance(ref, NuscenesSample):
+            listed = self._split(split).complete
+            known = next((k for k in listed if (k.scene, k.sample) == (ref.scene, ref.sample)), None)
+            if known is None:
+                raise DatasetError(f"{self.root}: split {split!r} has no complete keyframe {ref.sample} of {ref.scene}")
+            ref = known
+        return read_rig(self.root, ref, lidar=self.lidar)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """A worker process gets the layout; its samples come with its tasks."""
+        return {**vars(self), "_opened": None}
+
+    def _split(self, split: str) -> Selection:
+        if self._opened is None:
+            raise RuntimeError("a worker's copy has no tables; expected a sample that samples() listed")
+        if split not in self._opened:
+            raise DatasetError(f"{self.root}: has no split {split!r}; expected one of {', '.join(self.splits)}")
+        return self._opened[split]
+
+    def _count_points(self, sweep: Reading) -> int:
+        path = path_inside(self.root, sweep.filename, self.root / self.version)
+        try:
+            return path.stat().st_size // POINT_BYTES
+        except OSError as error:
+            raise DatasetError(f"{path}: cannot be read ({error.strerror}); {REMEDY}") from error
+
+
+def _sweeps(keyframe: NuscenesSample) -> Sequence[Reading]:
+    return (*([keyframe.lidar] if keyframe.lidar else []), *keyframe.earlier_sweeps)

@@ -1,0 +1,19 @@
+"""What is used of nuscenes-devkit; importing this module without it is an error that says what to install."""
+
+from __future__ import annotations
+
+from cache_schema.errors import ConfigError
+
+try:
+    from nuscenes.nuscenes import NuScenes
+    from nuscenes.utils.data_classes import LidarPointCloud
+    from nuscenes.utils.geometry_utils import transform_matrix, view_points
+    from nuscenes.utils.splits import create_splits_scenes
+    from pyquaternion import Quaternion
+except ImportError as error:
+    raise ConfigError(
+        f"nuScenes is read with nuscenes-devkit, which is not installed ({error}); install it, in an environment of "
+        "its own because it wants numpy 1: pip install 'fsmde[nuscenes]'"
+    ) from error
+
+__all__ = ["LidarPointCloud", "NuScenes", "Quaternion", "create_splits_scenes", "transform_matrix", "view_points"]

@@ -1,0 +1,90 @@
+"""Which keyframes of a split are used: all, or those that were asked for, with what was left out counted."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+
+from cache_schema.errors import DatasetError
+from stages.cache_teacher.config import NuscenesSettings
+from stages.cache_teacher.datasets.base import IncompleteSample
+from stages.cache_teacher.datasets.nuscenes.sample import NuscenesSample
+from stages.cache_teacher.datasets.nuscenes.tables import EVALUATION_SPLITS, Keyframe, Tables
+
+SHOWN = 3
+"""Unknown tokens that an error names."""
+
+
+@dataclass(frozen=True)
+class Selection:
+    """The keyframes of a split that are used, those that lack something, and what was left out on request."""
+
+    complete: tuple[NuscenesSample, ...]
+    incomplete: tuple[IncompleteSample, ...]
+    left_out: tuple[str, ...]
+
+
+def select(tables: Tables, settings: NuscenesSettings) -> dict[str, Selection]:
+    """The keyframes of every split. Raises DatasetError where a list of tokens is unreadable or names unknown ones."""
+    listed = None if settings.tokens is None else _listed(settings.tokens, tables)
+    return {split: _select_split(tables, split, settings, listed) for split in tables.splits}
+
+
+def _select_split(tables: Tables, split: str, settings: NuscenesSettings, listed: frozenset[str] | None) -> Selection:
+    used: list[Keyframe] = []
+    standing = unlisted = 0
+    for scene in tables.splits[split]:
+        keyframes = tables.scenes[scene].keyframes
+        for keyframe, stands in zip(keyframes, _stands(keyframes, settings.static_below_m), strict=True):
+            if listed is not None and keyframe.found.sample not in listed:
+                unlisted += 1
+            elif stands and split not in EVALUATION_SPLITS:
+                standing += 1
+            else:
+                used.append(keyframe)
+    left_out = []
+    if listed is not None:
+        left_out.append(f"{unlisted} not in {settings.tokens}")
+    if settings.static_below_m is not None and split not in EVALUATION_SPLITS:
+        left_out.append(f"{standing} where the car moves less than {settings.static_below_m:g} m")
+    found = [keyframe.found for keyframe in used]
+    return Selection(
+        complete=tuple(sample for sample in found if isinstance(sample, NuscenesSample)),
+        incomplete=tuple(sample for sample in found if isinstance(sample, IncompleteSample)),
+        left_out=tuple(left_out),
+    )
+
+
+def _stands(keyframes: Sequence[Keyframe], below_m: float | None) -> list[bool]:
+    """Whether the car moves less than `below_m` from the keyframe before, or to the next one."""
+    stands = [False] * len(keyframes)
+    if below_m is None:
+        return stands
+    for i, (one, other) in enumerate(pairwise(keyframes)):
+        if one.position_m and other.position_m and math.dist(one.position_m, other.position_m) < below_m:
+            stands[i] = stands[i + 1] = True
+    return stands
+
+
+def _listed(path: Path, tables: Tables) -> frozenset[str]:
+    """The tokens in a text file, one a line; empty lines and those that begin with # do not count."""
+    try:
+        lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines()]
+    except (OSError, UnicodeDecodeError) as error:
+        raise DatasetError(f"{path}: cannot be read ({error}); expected sample tokens, one a line") from error
+    tokens = [line for line in lines if line and not line.startswith("#")]
+    scenes = [tables.scenes[scene] for listed in tables.splits.values() for scene in listed]
+    known = {keyframe.found.sample for scene in scenes for keyframe in scene.keyframes}
+    unknown = [token for token in tokens if token not in known]
+    if not tokens:
+        raise DatasetError(f"{path}: names no token; expected sample tokens of this version, one a line")
+    if unknown:
+        shown = ", ".join(unknown[:SHOWN]) + (", …" if len(unknown) > SHOWN else "")
+        raise DatasetError(
+            f"{path}: {len(unknown)} of its {len(tokens)} tokens are not in the dataset ({shown}); "
+            "expected sample tokens of this version, one a line"
+        )
+    return frozenset(tokens)

@@ -1,0 +1,20 @@
+"""The dataset that the settings name."""
+
+from __future__ import annotations
+
+from stages.cache_teacher.config import CacheTeacherConfig, NuscenesSettings
+from stages.cache_teacher.datasets.base import RigDataset
+from stages.cache_teacher.datasets.ddad import DdadDataset
+from cache_schema.errors import ConfigError
+
+
+def open_dataset(config: CacheTeacherConfig) -> RigDataset:
+    """Open it. Raises ConfigError for settings of another dataset, DatasetError where it cannot be read."""
+    if config.dataset == "nuscenes":
+        from stages.cache_teacher.datasets.nuscenes.dataset import NuscenesDataset  # needs the extra
+
+        return NuscenesDataset(config.root, config.nuscenes, config.on_missing, lidar=config.lidar)
+    if config.nuscenes != NuscenesSettings():
+        given = ", ".join(sorted(config.nuscenes.model_fields_set))
+        raise ConfigError(f"nuscenes.{given} given for --dataset {config.dataset}; leave it out, or pass --dataset nuscenes")
+    return DdadDataset(config.root, on_missing=config.on_missing, lidar=config.lidar)
