@@ -15,8 +15,8 @@ from cache_schema.layout import frames_group, teacher_group
 from cache_schema.storage import open_storage
 from stages.cache_teacher.config import CacheTeacherConfig
 from stages.cache_teacher.datasets.base import IncompleteSample, RigDataset, SampleRef
-from stages.cache_teacher.datasets.open import open_dataset
 from stages.cache_teacher.datasets.ego_masks import EgoMasks, load_ego_masks
+from stages.cache_teacher.datasets.open import open_dataset
 from stages.wording import counted
 
 SHOWN = 10

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from cache_schema.errors import ConfigError
 from stages.cache_teacher.config import CacheTeacherConfig, NuscenesSettings
 from stages.cache_teacher.datasets.base import RigDataset
 from stages.cache_teacher.datasets.ddad import DdadDataset
-from cache_schema.errors import ConfigError
 
 
 def open_dataset(config: CacheTeacherConfig) -> RigDataset:
@@ -15,6 +15,6 @@ def open_dataset(config: CacheTeacherConfig) -> RigDataset:
 
         return NuscenesDataset(config.root, config.nuscenes, config.on_missing, lidar=config.lidar)
     if config.nuscenes != NuscenesSettings():
-        given = ", ".join(sorted(config.nuscenes.model_fields_set))
-        raise ConfigError(f"nuscenes.{given} given for --dataset {config.dataset}; leave it out, or pass --dataset nuscenes")
+        given = ", ".join(f"nuscenes.{name}" for name in sorted(config.nuscenes.model_fields_set))
+        raise ConfigError(f"{given} is for --dataset nuscenes, not for {config.dataset}; leave it out")
     return DdadDataset(config.root, on_missing=config.on_missing, lidar=config.lidar)

@@ -114,4 +114,6 @@ def _world_points(root: Path, sample: NuscenesSample) -> LidarPointCloud:
 
 
 def _matrix(placement: Placement) -> Float64[np.ndarray, "4 4"]:
-    return transform_matrix(np.array(placement.translation_m), Quaternion(placement.rotation))
+    matrix: Float64[np.ndarray, "4 4"]
+    matrix = transform_matrix(np.array(placement.translation_m), Quaternion(placement.rotation))
+    return matrix

@@ -1,6 +1,5 @@
 """The reader against what nuscenes-devkit made of one real keyframe."""
 
-import hashlib
 import json
 from typing import Any
 
