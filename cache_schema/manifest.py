@@ -163,8 +163,14 @@ class SplitRecord(Record):
     """Length of the text axis of `scene` and `sample`: the longest name in UTF-8."""
     lidar: bool = True
     """Whether LiDAR was read; else no rig has a point, and only the teacher can teach from them."""
+    lidar_sweeps: int = Field(default=1, ge=1)
+    """Sweeps of the LiDAR that the points of a rig come from, at most."""
     dense_depth: bool = False
     """Whether the array `dense_depth` is there."""
+    selection: dict[str, JsonValue] = {}
+    """What chose the samples, where they are not all of the dataset's; the dataset's reader knows what it means."""
+    scene_conditions: dict[str, tuple[str, ...]] = {}
+    """By scene, such as `night` and `rain`, where the dataset says so: what evaluation is broken down by."""
     ego_masks: int = Field(default=0, ge=0)
     """Number of ego masks; this and their digest are filled in by the writer."""
     ego_masks_sha256: Digest | None = None

@@ -19,8 +19,11 @@ from stages.wording import counted, size
 
 
 def command(
-    dataset: Annotated[str | None, typer.Option(help="Format of the raw data: ddad.")] = None,
+    dataset: Annotated[str | None, typer.Option(help="Format of the raw data: ddad or nuscenes.")] = None,
     root: Annotated[Path | None, typer.Option(help="Folder of the raw data.")] = None,
+    version: Annotated[
+        str | None, typer.Option(help="nuScenes: folder of its tables.  [default: the only one there]")
+    ] = None,
     teacher: Annotated[
         str | None, typer.Option(help="Hub id of a depth model, or a folder written by save_pretrained.")
     ] = None,
@@ -45,6 +48,13 @@ def command(
     ] = None,
     limit: Annotated[int | None, typer.Option(help="Only the first rigs of every split.")] = None,
     shard_rigs: Annotated[int | None, typer.Option(help="Rigs in one shard.  [default: 16]")] = None,
+    static_below: Annotated[
+        float | None, typer.Option(help="nuScenes: leave out frames to train from that the car moved less for, in m.")
+    ] = None,
+    tokens: Annotated[Path | None, typer.Option(help="nuScenes: text file of the sample tokens to use.")] = None,
+    sweeps: Annotated[
+        int | None, typer.Option(help="nuScenes: LiDAR sweeps put together to train from.  [default: 1]")
+    ] = None,
     lidar_points: Annotated[int | None, typer.Option(help="Room for LiDAR points per rig, over all cameras.")] = None,
     lidar: Annotated[
         bool | None,
@@ -81,6 +91,10 @@ def command(
     options = {
         "dataset": dataset,
         "root": root,
+        "nuscenes.version": version,
+        "nuscenes.static_below_m": static_below,
+        "nuscenes.tokens": tokens,
+        "nuscenes.sweeps": sweeps,
         "cache": cache,
         "splits": split or None,
         "teacher.id": teacher,

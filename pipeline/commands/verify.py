@@ -32,6 +32,9 @@ def command(
         list[str] | None, typer.Option(help="NAME=FOLDER or NAME=HUB-ID of a teacher, for --repair; repeatable.")
     ] = None,
     ego_masks: Annotated[Path | None, typer.Option(help="Folder of the ego masks, for --repair.")] = None,
+    tokens: Annotated[
+        Path | None, typer.Option(help="Sample tokens of nuScenes that the cache was made of, for --repair.")
+    ] = None,
     workers: Annotated[int | None, typer.Option(help="Processes to share a repair.  [default: none]", min=1)] = None,
     device: Device = None,
 ) -> None:
@@ -41,7 +44,7 @@ def command(
     """
     with one_line_errors():
         console = Console(stderr=as_json)
-        sources = _usable_sources(cache, root, teacher or [], ego_masks, device, workers) if mend else None
+        sources = _usable_sources(cache, root, teacher or [], ego_masks, tokens, device, workers) if mend else None
         found = _verify(cache, threads, console)
         if sources is not None and found.damages:
             _mend(cache, found, sources, console)
@@ -55,13 +58,19 @@ def command(
 
 
 def _usable_sources(
-    cache: str, root: Path | None, teachers: list[str], ego_masks: Path | None, device: str | None, workers: int | None
+    cache: str,
+    root: Path | None,
+    teachers: list[str],
+    ego_masks: Path | None,
+    tokens: Path | None,
+    device: str | None,
+    workers: int | None,
 ) -> Sources:
     from cache_schema.storage import open_storage
     from cache_schema.verify import sound_manifest
     from stages.cache_teacher.repair_sources import Sources, require_usable
 
-    sources = Sources(root, _by_name(teachers), ego_masks, device or "auto", workers)
+    sources = Sources(root, _by_name(teachers), ego_masks, tokens, device or "auto", workers)
     require_usable(sound_manifest(open_storage(cache))[0], sources)
     return sources
 

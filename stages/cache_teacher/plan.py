@@ -31,6 +31,8 @@ class SplitPlan:
     record: SplitRecord
     samples: tuple[SampleRef, ...]
     incomplete: tuple[IncompleteSample, ...]
+    left_out: tuple[str, ...]
+    """How many on request, and why."""
     frames_done: int
     teacher_done: int
 
@@ -39,7 +41,9 @@ class SplitPlan:
         done = f"{self.frames_done} with frames, {self.teacher_done} with this teacher done"
         without = "" if self.record.lidar else "; without LiDAR"
         dense = "; dense depth" if self.record.dense_depth else ""
-        lines = [f"{self.name:8} {counted(self.record.rigs, 'rig')}; {done}{without}{dense}"]
+        sweeps = f"; LiDAR of up to {counted(n, 'sweep')}" if (n := self.record.lidar_sweeps) > 1 else ""
+        lines = [f"{self.name:8} {counted(self.record.rigs, 'rig')}; {done}{without}{sweeps}{dense}"]
+        lines += [f"{'':8} left out: {reason}" for reason in self.left_out]
         lines += [f"{'':8} skipped: {sample}" for sample in self.incomplete[:SHOWN]]
         more = len(self.incomplete) - SHOWN
         return lines + ([f"{'':8} skipped: and {more} more"] if more > 0 else [])
@@ -124,11 +128,10 @@ def _plan_split(
     config: CacheTeacherConfig, dataset: RigDataset, name: str, teacher_name: str, masks: EgoMasks | None
 ) -> SplitPlan:
     samples = tuple(dataset.samples(name))[: config.limit]
+    notes = dataset.notes(name)
     if not samples:
-        raise DatasetError(
-            f"split {name} of {config.root} has no complete sample: "
-            f"{'; '.join(str(sample) for sample in dataset.incomplete(name)[:3])}"
-        )
+        why = [*map(str, dataset.incomplete(name)[:3]), *(f"left out: {reason}" for reason in notes.left_out)]
+        raise DatasetError(f"split {name} of {config.root} has no complete sample: {'; '.join(why)}")
     if masks is not None:
         for scene in {sample.scene for sample in samples}:
             masks.index(scene)  # a scene without its masks is refused before any work is done
@@ -138,6 +141,7 @@ def _plan_split(
         record=_split_record(config, dataset, name, samples, masks),
         samples=samples,
         incomplete=tuple(dataset.incomplete(name)),
+        left_out=notes.left_out,
         frames_done=Journal(storage, frames_group(name)).rigs_done(),
         teacher_done=Journal(storage, teacher_group(name, teacher_name)).rigs_done(),
     )
@@ -151,6 +155,7 @@ def _split_record(
     masks: EgoMasks | None,
 ) -> SplitRecord:
     points = config.lidar_points or dataset.lidar_capacity(name) * len(dataset.cameras)
+    notes, scenes = dataset.notes(name), dict.fromkeys(sample.scene for sample in samples)
     names = [text for sample in samples for text in (sample.scene, sample.sample)]
     return SplitRecord(
         rigs=len(samples),
@@ -159,6 +164,9 @@ def _split_record(
         lidar_points=whole_chunks(points, LIDAR_CHUNK_POINTS),
         text_bytes=max(len(text.encode()) for text in names),
         lidar=config.lidar,
+        lidar_sweeps=notes.lidar_sweeps if config.lidar else 1,
+        selection=dict(notes.selection),
+        scene_conditions={scene: notes.scene_conditions[scene] for scene in scenes if scene in notes.scene_conditions},
         dense_depth=_dense_depth(config, dataset, name),
     )
 

@@ -13,9 +13,9 @@ from cache_schema.errors import ConfigError, DatasetError
 from cache_schema.manifest import differing_fields
 from cache_schema.mender import CacheMender
 from stages.cache_teacher.chosen_teacher import identify, require_same
-from stages.cache_teacher.config import CacheTeacherConfig, TeacherSettings
-from stages.cache_teacher.datasets.ddad import DdadDataset
+from stages.cache_teacher.config import CacheTeacherConfig, NuscenesSettings, TeacherSettings
 from stages.cache_teacher.datasets.ego_masks import load_ego_masks
+from stages.cache_teacher.datasets.open import DATASETS, open_dataset
 from stages.device import choose_device
 
 
@@ -28,6 +28,8 @@ class Sources:
     teachers: Mapping[str, str] = field(default_factory=dict)
     """Hub id or folder by the teacher's name in the cache; the manifest's id if not given."""
     ego_masks: Path | None = None
+    tokens: Path | None = None
+    """Text file of the sample tokens that the cache was made of."""
     device: str = "auto"
     workers: int | None = None
     scheduler: str | None = None
@@ -41,7 +43,7 @@ def require_usable(manifest: Manifest, sources: Sources) -> None:
     if sources.device != "auto":
         choose_device(sources.device)
     if sources.root is not None:
-        _require_dataset(manifest, sources.root)
+        _require_dataset(manifest, sources)
         _require_masks_given(manifest, sources, manifest.splits)
     if sources.ego_masks is not None:
         _require_masks(manifest, sources)
@@ -69,8 +71,7 @@ def stage_1_settings(mender: CacheMender, split: str, teacher: str | None, sourc
     _require_masks_given(manifest, sources, [split])
     return CacheTeacherConfig.model_validate(
         {
-            "dataset": manifest.dataset.name,
-            "root": sources.root,
+            **_dataset_settings(manifest, sources),
             "cache": mender.storage.location,
             "splits": (split,),
             "image": manifest.image,
@@ -88,18 +89,42 @@ def stage_1_settings(mender: CacheMender, split: str, teacher: str | None, sourc
     )
 
 
-def _require_dataset(manifest: Manifest, root: Path) -> None:
-    if manifest.dataset.name != DdadDataset.name:
-        raise ConfigError(
-            f"the raw data of the cache is {manifest.dataset.name!r}, expected {DdadDataset.name!r}, which is all that "
-            "stage 1 reads; without --root, a repair mends what needs no raw data"
-        )
-    dataset = DdadDataset(root, on_missing="skip")
+def _require_dataset(manifest: Manifest, sources: Sources) -> None:
+    settings = {**_dataset_settings(manifest, sources), "teacher": TeacherSettings(id="none-is-asked")}
+    dataset = open_dataset(CacheTeacherConfig.model_validate(settings))
     there = {name: getattr(dataset, name) for name in ("version", "cameras", "adjacent_pairs")}
     differences = differing_fields(manifest.dataset, manifest.dataset.model_copy(update=there))
     differences += [f"there is no split {split}" for split in manifest.splits if split not in dataset.splits]
     if differences:
-        raise DatasetError(f"{root} is not the dataset of the cache: {'; '.join(differences)}")
+        raise DatasetError(f"{sources.root} is not the dataset of the cache: {'; '.join(differences)}")
+
+
+def _dataset_settings(manifest: Manifest, sources: Sources) -> dict[str, object]:
+    """Which raw data, and what of it. Raises ConfigError where stage 1 cannot read it, or a list is not given."""
+    name = manifest.dataset.name
+    if name not in DATASETS:
+        raise ConfigError(
+            f"the raw data of the cache is {name!r}, expected one of {', '.join(DATASETS)}, which stage 1 reads; "
+            "without --root, a repair mends what needs no raw data"
+        )
+    settings: dict[str, object] = {"dataset": name, "root": sources.root}
+    if name == "nuscenes":
+        settings["nuscenes"] = _nuscenes_settings(manifest, sources)
+    return settings
+
+
+def _nuscenes_settings(manifest: Manifest, sources: Sources) -> NuscenesSettings:
+    chosen = {key: value for record in manifest.splits.values() for key, value in record.selection.items()}
+    if "tokens_sha256" in chosen and sources.tokens is None:
+        raise ConfigError("the cache was made of listed samples; pass the list with --tokens")
+    return NuscenesSettings.model_validate(
+        {
+            "version": manifest.dataset.version,
+            "static_below_m": chosen.get("static_below_m"),
+            "tokens": sources.tokens if "tokens_sha256" in chosen else None,
+            "sweeps": max(record.lidar_sweeps for record in manifest.splits.values()),
+        }
+    )
 
 
 def _require_masks_given(manifest: Manifest, sources: Sources, splits: Iterable[str]) -> None:

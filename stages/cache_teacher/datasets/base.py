@@ -6,11 +6,12 @@ the dataset's calibration (x forward, y left, z up); a camera frame is x right, 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Protocol, TypeVar, runtime_checkable
 
 import numpy as np
+from pydantic import JsonValue
 
 from cache_schema import RigFrames
 from cache_schema.errors import DatasetError
@@ -44,6 +45,20 @@ class IncompleteSample:
         return f"{self.scene} sample {self.sample} lacks {', '.join(self.lacks)}"
 
 
+@dataclass(frozen=True)
+class SplitNotes:
+    """What else is known of a split."""
+
+    left_out: tuple[str, ...] = ()
+    """What was left out on request: how many, and why, one line for each reason."""
+    selection: Mapping[str, JsonValue] = field(default_factory=dict)
+    """The request, as the manifest keeps it."""
+    lidar_sweeps: int = 1
+    """Sweeps that the points of a rig come from, at most."""
+    scene_conditions: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """By scene, such as `night` and `rain`."""
+
+
 @runtime_checkable
 class RigDataset(Protocol):
     """A dataset of rigs. Cheap to pickle: a worker process opens its own copy."""
@@ -74,8 +89,8 @@ class RigDataset(Protocol):
         """Read one sample. Raises DatasetError, naming the file and the remedy."""
         ...
 
-    def left_out(self, split: str) -> Sequence[str]:
-        """What was left out of a split on request, one line for each reason, with how many."""
+    def notes(self, split: str) -> SplitNotes:
+        """What was left out of a split on request, and what is known of its scenes."""
         ...
 
 

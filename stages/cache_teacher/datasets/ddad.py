@@ -9,7 +9,13 @@ from typing import Any, Literal
 
 from cache_schema import RigFrames
 from cache_schema.errors import DatasetError
-from stages.cache_teacher.datasets.base import IncompleteSample, SampleRef, lidar_capacity, refuse_incomplete
+from stages.cache_teacher.datasets.base import (
+    IncompleteSample,
+    SampleRef,
+    SplitNotes,
+    lidar_capacity,
+    refuse_incomplete,
+)
 from stages.cache_teacher.datasets.dgp_json import (
     Calibration,
     Scene,
@@ -73,9 +79,9 @@ class DdadDataset:
         complete, _ = self._index(split)
         return lidar_capacity(complete if self.lidar else (), lambda ref: self._count_points(split, ref))
 
-    def left_out(self, split: str) -> Sequence[str]:
-        """Nothing: DDAD is used whole."""
-        return ()
+    def notes(self, split: str) -> SplitNotes:
+        """Nothing: DDAD is used whole, and does not describe its scenes."""
+        return SplitNotes()
 
     def without_dense_depth(self, split: str) -> SampleRef | None:
         """The first complete sample of a split of which some image has no depth map; None where all have one."""

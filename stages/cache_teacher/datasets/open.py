@@ -7,6 +7,8 @@ from stages.cache_teacher.config import CacheTeacherConfig, NuscenesSettings
 from stages.cache_teacher.datasets.base import RigDataset
 from stages.cache_teacher.datasets.ddad import DdadDataset
 
+DATASETS = ("ddad", "nuscenes")
+
 
 def open_dataset(config: CacheTeacherConfig) -> RigDataset:
     """Open it. Raises ConfigError for settings of another dataset, DatasetError where it cannot be read."""

@@ -9,11 +9,17 @@ from typing import Any, Literal
 from cache_schema import RigFrames
 from cache_schema.errors import DatasetError
 from stages.cache_teacher.config import NuscenesSettings
-from stages.cache_teacher.datasets.base import IncompleteSample, SampleRef, lidar_capacity, refuse_incomplete
+from stages.cache_teacher.datasets.base import (
+    IncompleteSample,
+    SampleRef,
+    SplitNotes,
+    lidar_capacity,
+    refuse_incomplete,
+)
 from stages.cache_teacher.datasets.nuscenes.rig import POINT_BYTES, read_rig
 from stages.cache_teacher.datasets.nuscenes.sample import NuscenesSample, Reading
 from stages.cache_teacher.datasets.nuscenes.selection import Selection, select
-from stages.cache_teacher.datasets.nuscenes.tables import EVALUATION_SPLITS, find_version, read_tables
+from stages.cache_teacher.datasets.nuscenes.tables import find_version, read_tables
 from stages.cache_teacher.datasets.raw_files import REMEDY, path_inside
 
 
@@ -56,13 +62,9 @@ class NuscenesDataset:
         """The keyframes of a split that lack a camera or the LiDAR, in the tables or on disk."""
         return self._split(split).incomplete
 
-    def left_out(self, split: str) -> Sequence[str]:
-        """What was left out of a split on request, counted."""
-        return self._split(split).left_out
-
-    def lidar_sweeps(self, split: str) -> int:
-        """Sweeps that the points of a keyframe come from, at most; one where students are scored."""
-        return 1 if split in EVALUATION_SPLITS else self.settings.sweeps
+    def notes(self, split: str) -> SplitNotes:
+        """What was left out on request, how many sweeps a keyframe has, and what descriptions of scenes say."""
+        return self._split(split).notes
 
     def lidar_capacity(self, split: str) -> int:
         """An upper bound on the LiDAR points that one camera sees, from the sizes of up to 16 sweeps."""

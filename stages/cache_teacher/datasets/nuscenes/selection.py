@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 
+from pydantic import JsonValue
+
 from cache_schema.errors import DatasetError
 from stages.cache_teacher.config import NuscenesSettings
-from stages.cache_teacher.datasets.base import IncompleteSample
+from stages.cache_teacher.datasets.base import IncompleteSample, SplitNotes
 from stages.cache_teacher.datasets.nuscenes.sample import NuscenesSample
 from stages.cache_teacher.datasets.nuscenes.tables import EVALUATION_SPLITS, Keyframe, Tables
 
@@ -24,7 +27,15 @@ class Selection:
 
     complete: tuple[NuscenesSample, ...]
     incomplete: tuple[IncompleteSample, ...]
-    left_out: tuple[str, ...]
+    notes: SplitNotes
+
+
+@dataclass(frozen=True)
+class TokenList:
+    """Sample tokens, and the SHA-256 of what they are in any order."""
+
+    tokens: frozenset[str]
+    sha256: str
 
 
 def select(tables: Tables, settings: NuscenesSettings) -> dict[str, Selection]:
@@ -33,29 +44,45 @@ def select(tables: Tables, settings: NuscenesSettings) -> dict[str, Selection]:
     return {split: _select_split(tables, split, settings, listed) for split in tables.splits}
 
 
-def _select_split(tables: Tables, split: str, settings: NuscenesSettings, listed: frozenset[str] | None) -> Selection:
+def _select_split(tables: Tables, split: str, settings: NuscenesSettings, listed: TokenList | None) -> Selection:
     used: list[Keyframe] = []
     standing = unlisted = 0
     for scene in tables.splits[split]:
         keyframes = tables.scenes[scene].keyframes
         for keyframe, stands in zip(keyframes, _stands(keyframes, settings.static_below_m), strict=True):
-            if listed is not None and keyframe.found.sample not in listed:
+            if listed is not None and keyframe.found.sample not in listed.tokens:
                 unlisted += 1
             elif stands and split not in EVALUATION_SPLITS:
                 standing += 1
             else:
                 used.append(keyframe)
-    left_out = []
+    left_out: list[str] = []
+    selection: dict[str, JsonValue] = {}
     if listed is not None:
-        left_out.append(f"{unlisted} not in {settings.tokens}")
+        left_out.append(f"{unlisted} that {settings.tokens} does not name")
+        selection["tokens_sha256"] = listed.sha256
     if settings.static_below_m is not None and split not in EVALUATION_SPLITS:
         left_out.append(f"{standing} where the car moves less than {settings.static_below_m:g} m")
+        selection["static_below_m"] = settings.static_below_m
+    scenes = [tables.scenes[name] for name in tables.splits[split]]
+    notes = SplitNotes(
+        left_out=tuple(left_out),
+        selection=selection,
+        lidar_sweeps=1 if split in EVALUATION_SPLITS else settings.sweeps,
+        scene_conditions={scene.name: conditions(scene.description) for scene in scenes},
+    )
     found = [keyframe.found for keyframe in used]
     return Selection(
         complete=tuple(sample for sample in found if isinstance(sample, NuscenesSample)),
         incomplete=tuple(sample for sample in found if isinstance(sample, IncompleteSample)),
-        left_out=tuple(left_out),
+        notes=notes,
     )
+
+
+def conditions(description: str) -> tuple[str, ...]:
+    """Light and weather of a scene by the words of its description, as the field reads them: `After rain` is rain."""
+    said = description.lower()
+    return "night" if "night" in said else "day", "rain" if "rain" in said else "dry"
 
 
 def _stands(keyframes: Sequence[Keyframe], below_m: float | None) -> list[bool]:
@@ -69,7 +96,7 @@ def _stands(keyframes: Sequence[Keyframe], below_m: float | None) -> list[bool]:
     return stands
 
 
-def _listed(path: Path, tables: Tables) -> frozenset[str]:
+def _listed(path: Path, tables: Tables) -> TokenList:
     """The tokens in a text file, one a line; empty lines and those that begin with # do not count."""
     try:
         lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines()]
@@ -87,4 +114,4 @@ def _listed(path: Path, tables: Tables) -> frozenset[str]:
             f"{path}: {len(unknown)} of its {len(tokens)} tokens are not in the dataset ({shown}); "
             "expected sample tokens of this version, one a line"
         )
-    return frozenset(tokens)
+    return TokenList(frozenset(tokens), hashlib.sha256("\n".join(sorted(set(tokens))).encode()).hexdigest())
