@@ -39,12 +39,12 @@ def read_rig(root: Path, sample: NuscenesSample, *, lidar: bool = True) -> RigFr
     images = decode_views(image_files, image_paths)
     views = tuple(NO_POINTS for _ in images)
     if lidar and sample.lidar is not None:
-        world = _world_points(root, sample)
+        world = world_points(root, sample)
         views = tuple(
             project(world, reading, image.shape[:2]) for reading, image in zip(sample.cameras, images, strict=True)
         )
     clock = sample.lidar or sample.cameras[0]
-    rig_from_camera = np.stack([_matrix(reading.ego_from_sensor) for reading in sample.cameras])
+    rig_from_camera = np.stack([matrix_of(reading.ego_from_sensor) for reading in sample.cameras])
     return RigFrames(
         scene=sample.scene,
         sample=sample.sample,
@@ -56,11 +56,11 @@ def read_rig(root: Path, sample: NuscenesSample, *, lidar: bool = True) -> RigFr
         rig_from_camera=rig_from_camera,
         world_from_camera=np.stack(
             [
-                _matrix(reading.global_from_ego) @ mounting
+                matrix_of(reading.global_from_ego) @ mounting
                 for reading, mounting in zip(sample.cameras, rig_from_camera, strict=True)
             ]
         ),
-        world_from_rig=_matrix(clock.global_from_ego),
+        world_from_rig=matrix_of(clock.global_from_ego),
     )
 
 
@@ -98,7 +98,7 @@ def read_sweep(path: Path) -> LidarPointCloud:
         raise DatasetError(f"{path}: cannot be read ({error.strerror}); {REMEDY}") from error
 
 
-def _world_points(root: Path, sample: NuscenesSample) -> LidarPointCloud:
+def world_points(root: Path, sample: NuscenesSample) -> LidarPointCloud:
     """The points of a keyframe in world coordinates, those of its own sweep last."""
     assert sample.lidar is not None
     clouds = []
@@ -113,7 +113,8 @@ def _world_points(root: Path, sample: NuscenesSample) -> LidarPointCloud:
     return LidarPointCloud(np.concatenate(clouds, axis=1))
 
 
-def _matrix(placement: Placement) -> Float64[np.ndarray, "4 4"]:
+def matrix_of(placement: Placement) -> Float64[np.ndarray, "4 4"]:
+    """Homogeneous coordinates of the parent from the child's."""
     matrix: Float64[np.ndarray, "4 4"]
     matrix = transform_matrix(np.array(placement.translation_m), Quaternion(placement.rotation))
     return matrix
