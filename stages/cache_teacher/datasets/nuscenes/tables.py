@@ -138,7 +138,7 @@ def _ring(nusc: NuScenes) -> Ring:
             channel: transform_matrix(np.array(record["translation"]), Quaternion(record["rotation"]))
             for channel, record in mounted.items()
         },
-        {channel: np.array(record["camera_intrinsic"], dtype=np.float32) for channel, record in mounted.items()},
+        {channel: np.array(_intrinsics(record), dtype=np.float32) for channel, record in mounted.items()},
     )
 
 
@@ -197,8 +197,16 @@ class _Reader:
             timestamp=record["timestamp"],
             ego_from_sensor=_placement(mounted),
             global_from_ego=_placement(self._nusc.get("ego_pose", record["ego_pose_token"])),
-            intrinsics_px=tuple(tuple(map(float, row)) for row in mounted["camera_intrinsic"]),
+            intrinsics_px=_intrinsics(mounted),
         )
+
+
+def _intrinsics(record: Mapping[str, Any]) -> tuple[tuple[float, ...], ...]:
+    """The 3×3 pinhole matrix; empty for a sensor that is no camera."""
+    matrix = tuple(tuple(map(float, row)) for row in record["camera_intrinsic"])
+    if matrix and ([len(row) for row in matrix] != [3, 3, 3] or not np.isfinite(matrix).all()):
+        raise ValueError(f"{record['token']} has the intrinsics {matrix}, expected 3 × 3 finite numbers")
+    return matrix
 
 
 def _placement(record: Mapping[str, Any]) -> Placement:
