@@ -18,7 +18,7 @@ from pipeline.version import code_version
 from stages.wording import counted
 
 if TYPE_CHECKING:
-    from stages.evaluate.result import CrossViewScores, Evaluation, Score, SubjectScores
+    from stages.evaluate.result import ConditionScores, CrossViewScores, Evaluation, Score, SubjectScores
 
 
 def command(
@@ -77,6 +77,7 @@ def print_tables(console: Console, evaluation: Evaluation) -> None:
     for camera, score in first.cameras.items():
         cameras.add_row(camera, *_figures(score, _HEADINGS))
     console.print(cameras, "")
+    _print_conditions(console, first.subject, evaluation)
     dense = f", {evaluation.dense_scores[0].mean.points} pixels with dense depth" if evaluation.dense_scores else ""
     console.print(
         f"{first.mean.images} images, {first.mean.points} LiDAR points{dense}. Teachers have no scale of their own: "
@@ -92,6 +93,17 @@ def _print_means(console: Console, what: str, all_scores: Sequence[SubjectScores
     for scores in all_scores:
         name = scores.subject if scores.scaling == "none" else f"  {_SCALING[scores.scaling]}"
         table.add_row(name, *_figures(scores.mean, _HEADINGS))
+    console.print(table, "")
+
+
+def _print_conditions(console: Console, subject: str, evaluation: Evaluation) -> None:
+    """By light and weather, at LiDAR points."""
+    shown = [scores for scores in evaluation.conditions if (scores.subject, scores.truth) == (subject, "lidar")]
+    if not shown:
+        return
+    table = _table(f"{subject} by condition", _HEADINGS.values())
+    for scores in shown:
+        table.add_row(f"{scores.condition}, {counted(scores.rigs, 'rig')}", *_figures(scores, _HEADINGS))
     console.print(table, "")
 
 
@@ -129,6 +141,6 @@ def _table(first: str, headings: Iterable[str]) -> Table:
     return table
 
 
-def _figures(score: Score, metrics: Iterable[str]) -> list[str]:
+def _figures(score: Score | ConditionScores, metrics: Iterable[str]) -> list[str]:
     values = [score.metrics[metric] for metric in metrics]
     return ["–" if value is None else f"{value:.3f}" for value in values]

@@ -13,6 +13,7 @@ from cache_schema.durable import write_atomic
 from cache_schema.errors import EvaluationError
 from cache_schema.soft_targets import expand, expected_position
 from stages.device import choose_device
+from stages.evaluate.conditions import condition_scores
 from stages.evaluate.plan import EvaluationPlan
 from stages.evaluate.prediction import Prediction, compare, fitted_disparity
 from stages.evaluate.result import Evaluation
@@ -54,9 +55,10 @@ def execute(plan: EvaluationPlan, progress: Progress, *, code_version: str) -> E
             for truth in truths:
                 scorers[name, truth.name].add(compare(prediction, truth), truth)
         progress.advance()
-    evaluation = _evaluation(plan, list(scorers.values()), code_version)
+    rig_scores = _rig_scores(plan, list(scorers.values()), names)
+    evaluation = _evaluation(plan, list(scorers.values()), rig_scores, code_version)
     if plan.output is not None:
-        write_rig_scores(rig_scores_file(plan.output), _rig_scores(plan, list(scorers.values()), names))
+        write_rig_scores(rig_scores_file(plan.output), rig_scores)
         write_atomic(plan.output, evaluation.model_dump_json(indent=2) + "\n")
     return evaluation
 
@@ -123,7 +125,9 @@ def _rig_scores(plan: EvaluationPlan, scorers: Sequence[Scorer], names: Sequence
     )
 
 
-def _evaluation(plan: EvaluationPlan, scorers: Sequence[Scorer], code_version: str) -> Evaluation:
+def _evaluation(
+    plan: EvaluationPlan, scorers: Sequence[Scorer], rig_scores: RigScores, code_version: str
+) -> Evaluation:
     dataset = plan.cache.manifest.dataset
     scores = [score for scorer in scorers for score in scorer.scores()]
     return Evaluation(
@@ -138,4 +142,5 @@ def _evaluation(plan: EvaluationPlan, scorers: Sequence[Scorer], code_version: s
         scores=tuple(score for score in scores if score.truth == "lidar"),
         dense_scores=tuple(score for score in scores if score.truth == "dense"),
         cross_view=tuple(score for scorer in scorers for score in scorer.cross_view_scores()),
+        conditions=condition_scores(rig_scores, plan.frames.record.scene_conditions),
     )

@@ -56,6 +56,17 @@ class CrossViewScores(Result):
     """Mean over pairs; the counts are sums."""
 
 
+class ConditionScores(Result):
+    """One subject, unscaled, over the rigs of all scenes of one condition, such as `night`."""
+
+    condition: str
+    subject: str
+    truth: TruthName
+    rigs: int
+    metrics: dict[str, float | None]
+    """Mean over cameras, as in `SubjectScores`."""
+
+
 class Evaluation(Result):
     """The whole of `metrics.json`."""
 
@@ -74,3 +85,5 @@ class Evaluation(Result):
     dense_scores: tuple[SubjectScores, ...] = ()
     """Against dense depth, where the cache has any."""
     cross_view: tuple[CrossViewScores, ...] = ()
+    conditions: tuple[ConditionScores, ...] = ()
+    """Where the dataset describes its scenes. A scene counts under each of its conditions."""
