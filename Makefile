@@ -24,7 +24,7 @@ MINUTES ?=
 OUT ?= runs/reproduce$(if $(SIZE),-$(SIZE))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup test lint format reproduce street-teacher rivals bench clean
+.PHONY: help setup test test-nuscenes lint format reproduce street-teacher rivals bench clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -39,6 +39,19 @@ $(READY): pyproject.toml constraints.txt
 
 test: $(READY)  ## the test suite; real frames too, where FSMDE_REAL_DATA names their folder
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile -m 'not slow'
+
+NUSCENES := .venv-nuscenes
+
+$(NUSCENES)/.ready: pyproject.toml constraints.txt constraints-nuscenes.txt
+	test -x $(NUSCENES)/bin/python || $(PYTHON) -m venv $(NUSCENES)
+	grep -v -E '^(numpy|zarr)==' constraints.txt | cat - constraints-nuscenes.txt > $(NUSCENES)/constraints.txt
+	PIP_CONSTRAINT=$(NUSCENES)/constraints.txt $(NUSCENES)/bin/python -m pip install --quiet --disable-pip-version-check \
+	  -e '.[dev,nuscenes]'
+	touch $@
+
+test-nuscenes: $(NUSCENES)/.ready  ## tests of nuScenes and of the cache, in an environment with its devkit and numpy 1
+	OMP_NUM_THREADS=1 $(NUSCENES)/bin/python -m pytest -n auto --dist loadfile -m 'not slow' \
+	  tests/stages/cache_teacher/datasets/nuscenes tests/pipeline/test_nuscenes.py tests/cache_schema
 
 lint: $(READY)  ## ruff and mypy
 	$(BIN)/ruff check .
@@ -74,5 +87,5 @@ bench: $(READY) $(RIVALS)  ## measure what the documents claim; needs FSMDE_REAL
 	$(BIN)/python -m tests.bench
 
 clean:  ## remove the environment and what tools left; never a cache or a run
-	rm -rf $(VENV) .rivals .pytest_cache .mypy_cache .ruff_cache .hypothesis build *.egg-info
+	rm -rf $(VENV) $(NUSCENES) .rivals .pytest_cache .mypy_cache .ruff_cache .hypothesis build *.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
