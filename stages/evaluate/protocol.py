@@ -16,8 +16,8 @@ TruthName = Literal["lidar", "dense"]
 class Protocol(BaseModel):
     """How a prediction is compared with LiDAR, and with dense depth where there is any.
 
-    Ground truth stays at native pixels; the prediction is resized to them bilinearly with half-pixel centres and
-    clamped to the range. Means are taken per image, then over the images of a camera, then over the cameras. Medians
+    The prediction is resized bilinearly with half-pixel centres to the pixels of the ground truth, and clamped to the
+    range. Means are taken per image, then over the images of a camera, then over the cameras. Medians
     are those of the truth a score is computed against. Cross-view figures: metrics over those points of an image that
     lie in a neighbour's too, and how far the two cameras' predictions for one place in the world are apart.
     """
@@ -26,7 +26,9 @@ class Protocol(BaseModel):
 
     name: str
     source: str
-    ground_truth: Literal["native"]
+    ground_truth: Literal["native", "network"]
+    """`native`: at the pixels of the raw frames. `network`: a point of native pixel i moves to pixel ⌊i · out/in⌋ of
+    the cached images, where the last one stays, row by row."""
     range_m: tuple[float, float]
     """Only points with range_m[0] < depth < range_m[1] count."""
     ego_mask: bool
@@ -37,21 +39,31 @@ class Protocol(BaseModel):
     its place by at most this part of it. LiDAR cannot tell, so a point behind something counts."""
 
 
-_RANGES_M = {"ddad": (0.1, 200.0), "nuscenes": (0.1, 80.0)}
-_OTHER_RANGE_M = (0.1, 200.0)
+_FAR_M = {"ddad": 200.0, "nuscenes": 80.0}
+_OTHER_FAR_M = 200.0
 
-PROTOCOLS = ("native",)
+PROTOCOLS = ("native", "network")
 
 
 def protocol(name: str, dataset: str) -> Protocol:
     """A protocol by name, with the range the field uses for the dataset. Raises ConfigError on an unknown name."""
     if name not in PROTOCOLS:
         raise ConfigError(f"unknown protocol {name!r}; there are: {', '.join(PROTOCOLS)}")
+    far_m = _FAR_M.get(dataset, _OTHER_FAR_M)
+    if name == "network":
+        return Protocol(
+            name=name,
+            source="VFDepth (CVPR 2023)",
+            ground_truth="network",
+            range_m=(0.0, far_m),
+            ego_mask=dataset != "nuscenes",
+            scalings=("none", "median_image", "median_rig"),
+        )
     return Protocol(
-        name="native",
+        name=name,
         source="SurroundDepth (CoRL 2022), without flipping",
         ground_truth="native",
-        range_m=_RANGES_M.get(dataset, _OTHER_RANGE_M),
+        range_m=(0.1, far_m),
         ego_mask=False,
         scalings=("none", "median_image", "median_rig"),
     )

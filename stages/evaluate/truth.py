@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Bool, Float32, Float64
+from jaxtyping import Float32, Float64, Int64
 
 from cache_schema import CachedRig, DatasetIdentity
 from stages.evaluate.overlap import Overlap, find_overlaps
@@ -34,7 +34,7 @@ class Truth:
 def lidar_truth(rig: CachedRig, protocol: Protocol, dataset: DatasetIdentity) -> Truth:
     """The LiDAR points of a rig that count. That two cameras see one of them is not checked for occlusion."""
     views = tuple(
-        _counted(points.uv_px.astype(np.float64) + 0.5, points.depth_m, rig.ego_mask[view], protocol, dataset)
+        _counted(view, points.uv_px.astype(np.int64), points.depth_m, rig, protocol, dataset)
         for view, points in enumerate(rig.lidar)
     )
     return Truth("lidar", views, _overlaps(rig, views, protocol, dataset, dense_m=None))
@@ -45,30 +45,46 @@ def dense_truth(
 ) -> Truth:
     """The pixels of a rig that count: those with depth in range."""
     height, width = dataset.native_size
-    y, x = np.mgrid[:height, :width].reshape(2, -1) + 0.5
-    centres = np.stack([x, y], axis=1)
+    v, u = np.mgrid[:height, :width].reshape(2, -1)
+    uv_px = np.stack([u, v], axis=1)
     views = tuple(
-        _counted(centres, depth_m.ravel(), rig.ego_mask[view], protocol, dataset)
-        for view, depth_m in enumerate(dense_m)
+        _counted(view, uv_px, depth_m.ravel(), rig, protocol, dataset) for view, depth_m in enumerate(dense_m)
     )
     return Truth("dense", views, _overlaps(rig, views, protocol, dataset, dense_m))
 
 
 def _counted(
-    xy_px: Float64[np.ndarray, "point 2"],
+    view: int,
+    uv_px: Int64[np.ndarray, "point 2"],
     depth_m: Float32[np.ndarray, "point"],
-    ego_mask: Bool[np.ndarray, "h w"],
+    rig: CachedRig,
     protocol: Protocol,
     dataset: DatasetIdentity,
 ) -> TruthPoints:
-    """The points of a view that the protocol counts."""
+    """The points of a view that the protocol counts, from those at native pixels, row by row."""
     low, high = protocol.range_m
+    native = np.array(dataset.native_size[::-1])
+    network = np.array(rig.images.shape[2:0:-1])
+    xy_px = uv_px + 0.5
+    if protocol.ground_truth == "network":
+        known = depth_m > 0
+        uv_px, depth_m = _last_per_pixel(uv_px[known] * network // native, depth_m[known], width=int(network[0]))
+        xy_px = (uv_px + 0.5) * native / network
     counted = (depth_m > low) & (depth_m < high)
     if protocol.ego_mask:
-        h, w = ego_mask.shape
-        x, y = xy_px.astype(np.int64).T
-        counted &= ego_mask[y * h // dataset.native_size[0], x * w // dataset.native_size[1]]
+        x, y = (xy_px * network / native).astype(np.int64).T
+        counted &= rig.ego_mask[view][y, x]
     return TruthPoints(xy_px[counted], depth_m[counted])
+
+
+def _last_per_pixel(
+    uv_px: Int64[np.ndarray, "point 2"], depth_m: Float32[np.ndarray, "point"], width: int
+) -> tuple[Int64[np.ndarray, "pixel 2"], Float32[np.ndarray, "pixel"]]:
+    """Of the points in one pixel the last."""
+    pixel = uv_px[:, 1] * width + uv_px[:, 0]
+    found, from_the_end = np.unique(pixel[::-1], return_index=True)
+    v, u = np.divmod(found, width)
+    return np.stack([u, v], axis=1), depth_m[::-1][from_the_end]
 
 
 def _overlaps(

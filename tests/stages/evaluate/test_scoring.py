@@ -162,3 +162,27 @@ def test_protocols_are_data_with_the_range_of_the_dataset() -> None:
     assert protocol("native", "nuscenes").range_m == (0.1, 80.0)
     with pytest.raises(ConfigError, match="unknown protocol 'nativ'; there are: native"):
         protocol("nativ", "ddad")
+
+
+def test_the_network_protocol_moves_points_to_the_pixels_of_the_cached_image() -> None:
+    small = {"images": np.zeros((2, 3, 5, 3), np.uint8), "ego_mask": np.ones((2, 3, 5), bool)}
+    of = dataclasses.replace(rig([depth(0), depth(1)]), **small)
+    by = protocol("network", "ddad")
+    moved = np.zeros((3, 5))
+    for v in range(NATIVE[0]):  # restated from the field's code: idx = int(idx · out/in), the last one wins
+        for u in range(NATIVE[1]):
+            moved[int(v * 3 / NATIVE[0]), int(u * 5 / NATIVE[1])] = of.lidar[0].depth_m[v * NATIVE[1] + u]
+    assert [len(view.depth_m) for view in lidar_truth(of, by, DATASET).views] == [15, 15]
+    predicted = np.random.default_rng(2).uniform(2, 150, (2, 3, 5))
+    pair = metric_pairs(predicted, of, by)[0]
+    np.testing.assert_array_equal(pair.truth_m, np.float32(moved.ravel()))
+    np.testing.assert_allclose(pair.predicted_m, predicted[0].ravel(), rtol=1e-12)
+
+
+def test_the_network_protocol_leaves_out_the_own_car_on_ddad_only() -> None:
+    mask = np.ones((2, *NATIVE), bool)
+    mask[:, 5:] = False
+    of = dataclasses.replace(rig([depth(0), depth(1)]), ego_mask=mask)
+    counted = {name: lidar_truth(of, protocol("network", name), DATASET).views[0] for name in ("ddad", "nuscenes")}
+    assert len(counted["ddad"].depth_m) == 5 * NATIVE[1]
+    assert len(counted["nuscenes"].depth_m) == (depth(0).astype(np.float32) < 80).sum()
