@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -51,6 +51,10 @@ class TargetSettings(Settings):
     """What the view relation compares: tokens, or how each deviates from the mean over all tokens of the rig."""
     features: bool = False
     """Store the teacher's tokens too, for feature regression: more bytes than all other targets together."""
+
+
+NUSCENES_HEIGHT = 352
+"""Of images of nuScenes, 640 wide, unless another is given: SurroundDepth's and VFDepth's."""
 
 
 class NuscenesSettings(Settings):
@@ -101,6 +105,15 @@ class CacheTeacherConfig(Settings):
     """Address of a running Dask scheduler, whose workers do the work."""
     readers: int | None = Field(default=None, ge=1)
     """Threads per process that read and decode frames while the teacher looks; half the cores if not given."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _usual_size(cls, given: Any) -> Any:
+        """The image size that the field uses for the dataset, where none is given."""
+        image = given.get("image", {}) if isinstance(given, dict) else None
+        if isinstance(image, dict) and given.get("dataset") == "nuscenes":
+            return {**given, "image": {"height": NUSCENES_HEIGHT, **image}}
+        return given
 
     @model_validator(mode="after")
     def _one_kind_of_workers(self) -> CacheTeacherConfig:
