@@ -38,7 +38,9 @@ def command(
         bool | None, typer.Option("--flip/--no-flip", help="Also look at mirrored frames.  [default: flip]")
     ] = None,
     encoding: Annotated[str | None, typer.Option(help="moments, topk or dense.  [default: by the teacher]")] = None,
-    height: Annotated[int | None, typer.Option(help="Height of the stored images.  [default: 384; nuScenes 352]")] = None,
+    height: Annotated[
+        int | None, typer.Option(help="Height of the stored images.  [default: 384; nuScenes 352]")
+    ] = None,
     width: Annotated[int | None, typer.Option(help="Width of the stored images.  [default: 640]")] = None,
     image_encoding: Annotated[str | None, typer.Option(help="jpeg or raw.  [default: jpeg]")] = None,
     jpeg_quality: Annotated[int | None, typer.Option(help="1 to 100.  [default: 95]")] = None,
