@@ -1,15 +1,11 @@
-"""The tables of a nuScenes dataset, read once with the devkit, as keyframes scene by scene.
-
-The devkit keeps every table in memory, which for v1.0-trainval is gigabytes; here they are dropped again as soon as
-the keyframes are made.
-"""
+"""The tables of a nuScenes dataset, read once with the devkit, as keyframes scene by scene."""
 
 from __future__ import annotations
 
 import json
 import math
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -28,6 +24,7 @@ LIDAR = "LIDAR_TOP"
 MAX_NORM_ERROR = 1e-3
 _OFFICIAL = {"mini": {"train": "mini_train", "val": "mini_val"}, "trainval": {"train": "train", "val": "val"}}
 _OFFICIAL["test"] = {"test": "test"}
+_UNUSED = ("attribute", "category", "instance", "sample_annotation", "visibility")
 _OWN_SPLITS = "splits.json"
 
 EVALUATION_SPLITS = ("val", "test")
@@ -84,7 +81,7 @@ def read_tables(root: Path, version: str, *, lidar: bool, sweeps: int) -> Tables
     is missing, damaged or does not fit the others, or an earlier sweep is not on disk.
     """
     folder = root / version
-    nusc = _load(root, version)
+    nusc = _load(root, version, sweeps=lidar and sweeps > 1)
     with _fitting(folder):
         splits = _splits(folder, [record["name"] for record in nusc.scene])
         scored = {name for split in EVALUATION_SPLITS for name in splits.get(split, ())}
@@ -100,9 +97,41 @@ def read_tables(root: Path, version: str, *, lidar: bool, sweeps: int) -> Tables
     return Tables(ring=reader.ring, scenes=scenes, splits=splits)
 
 
-def _load(root: Path, version: str) -> NuScenes:
+class _Needed(NuScenes):  # type: ignore[misc]
+    """The devkit's database without what no rig needs: of v1.0-trainval's tables nine tenths.
+
+    A record that is not needed is dropped as soon as it is parsed; parsing is most of the time that opening takes.
+    """
+
+    def __init__(self, *, sweeps: bool, **settings: Any) -> None:
+        self._sweeps = sweeps
+        super().__init__(**settings)
+
+    def __load_table__(self, table_name: str) -> list[Any]:
+        """A table by name, as the devkit asks for it."""
+        if table_name in _UNUSED:
+            return []
+        if table_name == "ego_pose":
+            self.sample_data = self._parse("sample_data", self._is_needed)
+            poses = {record["ego_pose_token"] for record in self.sample_data}
+            return self._parse("ego_pose", lambda record: record["token"] in poses)
+        return self.sample_data if table_name == "sample_data" else self._parse(table_name, lambda _: True)
+
+    def _parse(self, table_name: str, needed: Callable[[dict[str, Any]], bool]) -> list[Any]:
+        with open(Path(self.table_root, f"{table_name}.json"), encoding="utf-8") as file:
+            records = json.load(file, object_hook=lambda record: record if needed(record) else None)
+        return [record for record in records if record is not None]
+
+    def _is_needed(self, record: dict[str, Any]) -> bool:
+        """Keyframes' images and sweeps and, where they are asked for, the sweeps in between."""
+        if "/RADAR_" in record["filename"]:
+            return False
+        return record["is_key_frame"] or (self._sweeps and f"/{LIDAR}/" in record["filename"])
+
+
+def _load(root: Path, version: str, *, sweeps: bool) -> NuScenes:
     try:
-        return NuScenes(version=version, dataroot=str(root), verbose=False)
+        return _Needed(sweeps=sweeps, version=version, dataroot=str(root), verbose=False)
     except FileNotFoundError as error:
         raise DatasetError(f"{error.filename}: is missing; expected a table of nuScenes {version}; {REMEDY}") from error
     except (OSError, AssertionError, ValueError, KeyError, IndexError, TypeError) as error:
