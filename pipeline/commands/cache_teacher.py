@@ -19,7 +19,7 @@ from stages.wording import counted, size
 
 
 def command(
-    dataset: Annotated[str | None, typer.Option(help="Format of the raw data: ddad or nuscenes.")] = None,
+    dataset: Annotated[str | None, typer.Option(help="Format of the raw data: ddad, nuscenes or folder.")] = None,
     root: Annotated[Path | None, typer.Option(help="Folder of the raw data.")] = None,
     version: Annotated[
         str | None, typer.Option(help="nuScenes: folder of its tables.  [default: the only one there]")

@@ -73,7 +73,7 @@ class NuscenesSettings(Settings):
 class CacheTeacherConfig(Settings):
     """Everything stage 1 needs to know."""
 
-    dataset: Literal["ddad", "nuscenes"]
+    dataset: Literal["ddad", "nuscenes", "folder"]
     root: Path
     nuscenes: NuscenesSettings = NuscenesSettings()
     cache: CacheLocation = "zarr"

@@ -6,8 +6,9 @@ from cache_schema.errors import ConfigError
 from stages.cache_teacher.config import CacheTeacherConfig, NuscenesSettings
 from stages.cache_teacher.datasets.base import RigDataset
 from stages.cache_teacher.datasets.ddad import DdadDataset
+from stages.cache_teacher.datasets.folder.dataset import FolderDataset
 
-DATASETS = ("ddad", "nuscenes")
+DATASETS = ("ddad", "nuscenes", "folder")
 
 
 def open_dataset(config: CacheTeacherConfig) -> RigDataset:
@@ -19,4 +20,6 @@ def open_dataset(config: CacheTeacherConfig) -> RigDataset:
     if config.nuscenes != NuscenesSettings():
         given = ", ".join(f"nuscenes.{name}" for name in sorted(config.nuscenes.model_fields_set))
         raise ConfigError(f"{given} is for --dataset nuscenes, not for {config.dataset}; leave it out")
+    if config.dataset == "folder":
+        return FolderDataset(config.root, config.on_missing, lidar=config.lidar)
     return DdadDataset(config.root, on_missing=config.on_missing, lidar=config.lidar)

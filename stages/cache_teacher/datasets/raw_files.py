@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import struct
 import zipfile
 import zlib
@@ -34,6 +35,25 @@ def path_inside(folder: Path, relative: str, named_in: Path) -> Path:
             "do not use this copy, get the dataset from its publisher"
         )
     return folder / name
+
+
+class FilesOnDisk:
+    """Which files of a dataset are on disk: `relative in files`, from one listing of each folder."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+        self._listed: dict[str, frozenset[str]] = {}
+
+    def __contains__(self, filename: str) -> bool:
+        path = PurePosixPath(filename)
+        folder = str(path.parent)
+        if folder not in self._listed:
+            try:
+                names = os.listdir(self._root / folder)
+            except OSError:
+                names = []
+            self._listed[folder] = frozenset(names)
+        return path.name in self._listed[folder]
 
 
 def read_bytes(path: Path) -> bytes:

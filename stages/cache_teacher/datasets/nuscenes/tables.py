@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import json
 import math
-import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,7 +16,7 @@ from cache_schema.errors import DatasetError
 from stages.cache_teacher.datasets.base import IncompleteSample
 from stages.cache_teacher.datasets.nuscenes.devkit import NuScenes, Quaternion, create_splits_scenes, transform_matrix
 from stages.cache_teacher.datasets.nuscenes.sample import NuscenesSample, Placement, Reading
-from stages.cache_teacher.datasets.raw_files import REMEDY
+from stages.cache_teacher.datasets.raw_files import REMEDY, FilesOnDisk
 from stages.cache_teacher.datasets.ring import Ring, ring_from_calibration
 
 LIDAR = "LIDAR_TOP"
@@ -85,7 +84,7 @@ def read_tables(root: Path, version: str, *, lidar: bool, sweeps: int) -> Tables
     with _fitting(folder):
         splits = _splits(folder, [record["name"] for record in nusc.scene])
         scored = {name for split in EVALUATION_SPLITS for name in splits.get(split, ())}
-        reader = _Reader(nusc, _ring(nusc), _Files(root), lidar=lidar)
+        reader = _Reader(nusc, _ring(nusc), FilesOnDisk(root), lidar=lidar)
         scenes = {
             record["name"]: Scene(
                 record["name"],
@@ -174,7 +173,7 @@ def _ring(nusc: NuScenes) -> Ring:
 class _Reader:
     """Goes through the tables, scene by scene."""
 
-    def __init__(self, nusc: NuScenes, ring: Ring, files: _Files, *, lidar: bool) -> None:
+    def __init__(self, nusc: NuScenes, ring: Ring, files: FilesOnDisk, *, lidar: bool) -> None:
         self.ring = ring
         self._nusc = nusc
         self._files = files
@@ -275,22 +274,3 @@ def _own_splits(folder: Path) -> Mapping[str, Sequence[str]] | None:
         return {str(name): [str(scene) for scene in listed] for name, listed in splits.items()}
     except (OSError, ValueError, AttributeError, TypeError) as error:
         raise DatasetError(f'{path}: expected {{"train": ["<scene>", …], "val": […]}} ({error}); mend it') from error
-
-
-class _Files:
-    """Which files of a dataset are on disk, from one listing of each folder."""
-
-    def __init__(self, root: Path) -> None:
-        self._root = root
-        self._listed: dict[str, frozenset[str]] = {}
-
-    def __contains__(self, filename: str) -> bool:
-        path = PurePosixPath(filename)
-        folder = str(path.parent)
-        if folder not in self._listed:
-            try:
-                names = os.listdir(self._root / folder)
-            except OSError:
-                names = []
-            self._listed[folder] = frozenset(names)
-        return path.name in self._listed[folder]

@@ -1,0 +1,222 @@
+"""A dataset of one's own as rigs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from jaxtyping import Float64
+
+from cache_schema import RigFrames
+from cache_schema.errors import DatasetError
+from stages.cache_teacher.datasets.base import (
+    IncompleteSample,
+    SampleRef,
+    SplitNotes,
+    lidar_capacity,
+    refuse_incomplete,
+)
+from stages.cache_teacher.datasets.folder.description import (
+    DATASET_FILE,
+    SCENE_FILE,
+    Camera,
+    Lidar,
+    Placement,
+    Rig,
+    read_dataset,
+    read_scene,
+)
+from stages.cache_teacher.datasets.folder.points import read_cloud
+from stages.cache_teacher.datasets.projection import NO_POINTS, project, world_points
+from stages.cache_teacher.datasets.raw_files import FilesOnDisk, decode_views, path_inside, read_bytes
+from stages.cache_teacher.datasets.ring import ring_from_calibration
+
+POINTS = "points"
+"""What an incomplete rig without a point cloud lacks."""
+
+
+@dataclass(frozen=True)
+class _OpenScene:
+    """A scene: its conditions, the sensors on the car, and the rigs by sample, in order."""
+
+    conditions: tuple[str, ...]
+    cameras: Mapping[str, Camera]
+    lidar: Lidar | None
+    rigs: Mapping[str, Rig]
+
+
+class FolderDataset:
+    """The rigs under a folder that holds dataset.json.
+
+    A scene is read when it is first asked for. LiDAR points are projected as DDAD's are: pixels truncated toward zero,
+    the last point of a pixel stays. Raises DatasetError where dataset.json is missing or not as described.
+    """
+
+    name = "folder"
+
+    def __init__(self, root: Path, on_missing: Literal["skip", "fail"], *, lidar: bool = True) -> None:
+        self.root = root
+        self.on_missing = on_missing
+        self.lidar = lidar
+        self._described = read_dataset(root)
+        self.version = f"{self._described.name} {self._described.version}"
+        self.splits = tuple(self._described.splits)
+        cameras = self._described.cameras
+        ring = ring_from_calibration(
+            {name: _matrix(camera.car_from_camera) for name, camera in cameras.items()},
+            {name: np.array(camera.intrinsics, np.float32) for name, camera in cameras.items()},
+        )
+        self.cameras = ring.cameras
+        self.adjacent_pairs = ring.adjacent_pairs
+        self._forget()
+
+    def samples(self, split: str) -> Sequence[SampleRef]:
+        """All complete rigs of a split, in the order of its scenes.
+
+        Raises DatasetError for an unknown split, for a scene that cannot be read and, with on_missing="fail", for
+        incomplete rigs.
+        """
+        complete, incomplete = self._index(split)
+        if self.on_missing == "fail":
+            refuse_incomplete(f"{self.root}: split {split!r}", incomplete, lidar=self.lidar)
+        return complete
+
+    def incomplete(self, split: str) -> Sequence[IncompleteSample]:
+        """The rigs of a split that lack an image or the point cloud, in the description or on disk."""
+        return self._index(split)[1]
+
+    def notes(self, split: str) -> SplitNotes:
+        """The conditions of its scenes."""
+        return SplitNotes(
+            scene_conditions={name: c for name in self._scenes(split) if (c := self._scene(name).conditions)}
+        )
+
+    def lidar_capacity(self, split: str) -> int:
+        """An upper bound on the LiDAR points that one camera sees in one rig, from up to 16 point clouds."""
+        complete = self._index(split)[0] if self.lidar else ()
+        return lidar_capacity(complete, lambda ref: len(self._cloud(ref.scene, self._rig(ref))))
+
+    def without_dense_depth(self, split: str) -> SampleRef | None:
+        """The first rig: there is no dense depth."""
+        return next(iter(self._index(split)[0]), None)
+
+    def load(self, split: str, ref: SampleRef) -> RigFrames:
+        """Read one rig. Raises DatasetError, naming the file and the remedy."""
+        scene, rig = self._scene(ref.scene), self._rig(ref)
+        paths = [self._path(ref.scene, rig.images[camera]) for camera in self.cameras]
+        files = tuple(read_bytes(path) for path in paths)
+        images = decode_views(files, paths)
+        described = [scene.cameras[camera] for camera in self.cameras]
+        intrinsics_px = np.array([camera.intrinsics for camera in described], np.float32)
+        rig_from_camera = np.stack([_matrix(camera.car_from_camera) for camera in described])
+        world_from_rig = _matrix(rig.world_from_car)
+        moved = [rig.world_from_car_at_image.get(camera, rig.world_from_car) for camera in self.cameras]
+        world_from_camera = np.stack([_matrix(car) for car in moved]) @ rig_from_camera
+        lidar = tuple(NO_POINTS for _ in images)
+        if self.lidar:
+            assert scene.lidar is not None
+            world_from_lidar = world_from_rig @ _matrix(scene.lidar.car_from_lidar)
+            world = world_points(self._cloud(ref.scene, rig), world_from_lidar)
+            lidar = tuple(
+                project(world, np.linalg.inv(camera), K, image.shape[:2])
+                for camera, K, image in zip(world_from_camera, intrinsics_px, images, strict=True)
+            )
+        return RigFrames(
+            scene=ref.scene,
+            sample=ref.sample,
+            timestamp=ref.timestamp,
+            images=images,
+            image_files=files,
+            lidar=lidar,
+            intrinsics_px=intrinsics_px,
+            rig_from_camera=rig_from_camera,
+            world_from_camera=world_from_camera,
+            world_from_rig=world_from_rig,
+        )
+
+    def __getstate__(self) -> dict[str, Any]:
+        """A worker process reads the scenes that it needs itself."""
+        return {key: value for key, value in vars(self).items() if not key.startswith("_read")}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        self._forget()
+
+    def _forget(self) -> None:
+        self._read_scenes: dict[str, _OpenScene] = {}
+        self._read_indices: dict[str, tuple[tuple[SampleRef, ...], tuple[IncompleteSample, ...]]] = {}
+
+    def _index(self, split: str) -> tuple[tuple[SampleRef, ...], tuple[IncompleteSample, ...]]:
+        if split not in self._read_indices:
+            files = FilesOnDisk(self.root)
+            entries = [
+                self._entry(name, rig, files) for name in self._scenes(split) for rig in self._scene(name).rigs.values()
+            ]
+            complete = tuple(entry for entry in entries if isinstance(entry, SampleRef))
+            incomplete = tuple(entry for entry in entries if isinstance(entry, IncompleteSample))
+            self._read_indices[split] = complete, incomplete
+        return self._read_indices[split]
+
+    def _entry(self, scene: str, rig: Rig, files: FilesOnDisk) -> SampleRef | IncompleteSample:
+        needed = {camera: rig.images.get(camera) for camera in self.cameras}
+        if self.lidar:
+            needed[POINTS] = rig.points
+        lacks = tuple(name for name, file in needed.items() if file is None or f"{scene}/{file}" not in files)
+        if lacks:
+            return IncompleteSample(scene, rig.sample, lacks)
+        return SampleRef(scene, rig.sample, rig.timestamp)
+
+    def _scenes(self, split: str) -> Sequence[str]:
+        if split not in self._described.splits:
+            raise DatasetError(
+                f"{self.root / DATASET_FILE}: has no split {split!r}; expected one of {', '.join(self.splits)}"
+            )
+        return self._described.splits[split]
+
+    def _scene(self, name: str) -> _OpenScene:
+        if name not in self._read_scenes:
+            self._read_scenes[name] = self._open_scene(path_inside(self.root, name, self.root / DATASET_FILE))
+        return self._read_scenes[name]
+
+    def _open_scene(self, folder: Path) -> _OpenScene:
+        scene = read_scene(folder)
+        cameras = scene.cameras or self._described.cameras
+        if {*cameras} != {*self._described.cameras}:
+            raise DatasetError(
+                f"{folder / SCENE_FILE}: has the cameras {', '.join(cameras)}; expected those of {DATASET_FILE}: "
+                f"{', '.join(self._described.cameras)}"
+            )
+        for rig in scene.rigs:
+            if strange := sorted({*rig.images, *rig.world_from_car_at_image} - {*cameras}):
+                raise DatasetError(
+                    f"{folder / SCENE_FILE}: rig {rig.sample} names the camera {strange[0]}; expected those of "
+                    f"{DATASET_FILE}: {', '.join(cameras)}"
+                )
+        rigs = {rig.sample: rig for rig in scene.rigs}
+        if len(rigs) < len(scene.rigs):
+            raise DatasetError(f"{folder / SCENE_FILE}: gives two rigs the same sample name; expected one for each")
+        if self.lidar and not (scene.lidar or self._described.lidar):
+            raise DatasetError(
+                f"{folder / SCENE_FILE}: neither it nor {DATASET_FILE} has a lidar; expected where it is on the car; "
+                "where there is none, pass --without-lidar"
+            )
+        return _OpenScene(scene.conditions, cameras, scene.lidar or self._described.lidar, rigs)
+
+    def _rig(self, ref: SampleRef) -> Rig:
+        return self._scene(ref.scene).rigs[ref.sample]
+
+    def _path(self, scene: str, file: str) -> Path:
+        return path_inside(self.root / scene, file, self.root / scene / SCENE_FILE)
+
+    def _cloud(self, scene: str, rig: Rig) -> np.ndarray:
+        assert rig.points is not None
+        lidar = self._scene(scene).lidar
+        assert lidar is not None
+        return read_cloud(self._path(scene, rig.points), lidar.bin_columns)
+
+
+def _matrix(placement: Placement | None) -> Float64[np.ndarray, "4 4"]:
+    return np.eye(4) if placement is None else np.array(placement, np.float64)

@@ -1,0 +1,220 @@
+"""A dataset of one's own: the same rig as the world wrote, in every form of point cloud; and what can be wrong."""
+
+import json
+import pickle
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from plyfile import PlyData, PlyElement
+from pypcd4 import Encoding, PointCloud
+
+from cache_schema.errors import DatasetError
+from stages.cache_teacher.datasets.folder.dataset import FolderDataset
+from stages.cache_teacher.datasets.folder.points import read_cloud
+from stages.cache_teacher.datasets.projection import project, world_points
+from stages.cache_teacher.datasets.street.drive import drive
+from tests.folder_world import CAMERAS, RIGS, SCENES, WORLD, write_folder_world
+
+
+def ply(path: Path, points: np.ndarray, *, text: bool = False) -> None:
+    rows = np.zeros(len(points), [("intensity", "u1"), ("x", "f4"), ("y", "f4"), ("z", "f4")])
+    rows["x"], rows["y"], rows["z"] = points[:, :3].T
+    PlyData([PlyElement.describe(rows, "vertex")], text=text).write(str(path))
+
+
+def pcd(path: Path, points: np.ndarray, encoding: Encoding) -> None:
+    PointCloud.from_xyzi_points(points.astype(np.float32)).save(path, encoding=encoding)
+
+
+FORMS: dict[str, tuple[str, Callable[[Path, np.ndarray], Any]]] = {
+    "npz points": (".npz", lambda path, points: np.savez_compressed(path, points=points.astype(np.float64))),
+    "npz data": (".npz", lambda path, points: np.savez(path, data=points[:, :3], other=np.zeros(3))),
+    "pcd binary": (".pcd", lambda path, points: pcd(path, points, Encoding.BINARY)),
+    "pcd compressed": (".pcd", lambda path, points: pcd(path, points, Encoding.BINARY_COMPRESSED)),
+    "ply binary": (".ply", ply),
+    "ply text": (".ply", lambda path, points: ply(path, points, text=True)),
+}
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_folder_world(tmp_path_factory.mktemp("folder") / "world")
+
+
+@pytest.fixture
+def root(world: Path, tmp_path: Path) -> Path:
+    return shutil.copytree(world, tmp_path / "world")
+
+
+def test_a_rig_is_what_the_world_wrote(world: Path):
+    dataset = FolderDataset(world, "fail")
+    assert dataset.cameras == CAMERAS
+    assert len(dataset.adjacent_pairs) == 6
+    assert [(s.scene, s.sample) for s in dataset.samples("val")] == [("wednesday", f"{i:03d}") for i in range(RIGS)]
+    for ref, written in zip(dataset.samples("val"), drive(SCENES["wednesday"][1], WORLD, RIGS), strict=True):
+        rig = dataset.load("val", ref)
+        assert rig.timestamp == written.lidar_time_us
+        np.testing.assert_allclose(rig.world_from_camera, written.world_from_camera, atol=1e-12)
+        np.testing.assert_allclose(rig.rig_from_camera, written.rig_from_camera)
+        world_m = world_points(written.points[:, :3], written.world_from_lidar)
+        for view, points in enumerate(rig.lidar):
+            camera_from_world = np.linalg.inv(written.world_from_camera[view])
+            expected = project(
+                world_m, camera_from_world, written.intrinsics_px[view].astype(np.float32), (WORLD.height, WORLD.width)
+            )
+            np.testing.assert_array_equal(points.uv_px, expected.uv_px)
+            np.testing.assert_allclose(points.depth_m, expected.depth_m, rtol=1e-5)
+            seen = written.depth_m[view][points.uv_px[:, 1], points.uv_px[:, 0]]
+            known = np.isfinite(seen)
+            assert np.median(np.abs(points.depth_m[known] / seen[known] - 1)) < 0.02
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_every_form_of_point_cloud_gives_the_same_points(world: Path, tmp_path: Path, form: str):
+    other = write_folder_world(tmp_path / "world", *FORMS[form])
+    for split in ("train", "val"):
+        ours, theirs = FolderDataset(world, "fail"), FolderDataset(other, "fail")
+        for ref in ours.samples(split):
+            for a, b in zip(ours.load(split, ref).lidar, theirs.load(split, ref).lidar, strict=True):
+                np.testing.assert_array_equal(a.uv_px, b.uv_px)
+                np.testing.assert_allclose(a.depth_m, b.depth_m, rtol=1e-6)
+        assert ours.lidar_capacity(split) == theirs.lidar_capacity(split)
+
+
+def test_a_copy_that_travelled_reads_the_same(world: Path):
+    dataset = FolderDataset(world, "fail")
+    ref = dataset.samples("train")[3]
+    expected, found = dataset.load("train", ref), pickle.loads(pickle.dumps(dataset)).load("train", ref)
+    np.testing.assert_array_equal(found.lidar[2].depth_m, expected.lidar[2].depth_m)
+
+
+def test_conditions_are_those_of_the_scenes(world: Path):
+    notes = FolderDataset(world, "fail").notes("train")
+    assert notes.scene_conditions == {"monday": ("dusk",), "tuesday": ("dusk",)}
+
+
+def test_poses_may_be_left_out(root: Path):
+    edit(root / "wednesday/scene.json", lambda scene: [rig.pop("world_from_car") for rig in scene["rigs"]])
+    edit(root / "wednesday/scene.json", lambda scene: [rig.pop("world_from_car_at_image") for rig in scene["rigs"]])
+    dataset = FolderDataset(root, "fail")
+    rig = dataset.load("val", dataset.samples("val")[0])
+    np.testing.assert_array_equal(rig.world_from_rig, np.eye(4))
+    np.testing.assert_array_equal(rig.world_from_camera, rig.rig_from_camera)
+
+
+def test_without_lidar_none_is_needed(root: Path):
+    shutil.rmtree(root / "wednesday/lidar")
+    for path in root.rglob("*.json"):
+        edit(path, lambda content: content.pop("lidar"))
+    edit(root / "wednesday/scene.json", lambda scene: [rig.pop("points") for rig in scene["rigs"]])
+    dataset = FolderDataset(root, "fail", lidar=False)
+    assert [len(view.depth_m) for view in dataset.load("val", dataset.samples("val")[0]).lidar] == [0] * 6
+    assert "pass --without-lidar" in refused(root)
+
+
+def edit(path: Path, change: Callable[[Any], object]) -> None:
+    content = json.loads(path.read_text())
+    change(content)
+    path.write_text(json.dumps(content))
+
+
+def read_all(root: Path) -> None:
+    dataset = FolderDataset(root, "fail")
+    for split in dataset.splits:
+        dataset.lidar_capacity(split)
+        for ref in dataset.samples(split):
+            dataset.load(split, ref)
+
+
+def refused(root: Path) -> str:
+    with pytest.raises(DatasetError) as raised:
+        read_all(root)
+    assert "\n" not in str(raised.value)
+    assert str(root) in str(raised.value)
+    return str(raised.value)
+
+
+def front(content: dict[str, Any]) -> dict[str, Any]:
+    camera: dict[str, Any] = content["cameras"]["front"]
+    return camera
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda d: d.pop("cameras"), "cameras: Field required"),
+        (lambda d: d.update(camera=1), "camera: Extra inputs are not permitted"),
+        (lambda d: d.update(cameras={}), "cameras: Dictionary should have at least 1 item"),
+        (lambda d: d.update(splits={"train": ["friday"]}), "friday/scene.json: cannot be read"),
+        (lambda d: d.update(splits={"train": ["../mine"]}), "expected a path inside"),
+        (lambda d: front(d).update(intrinsics=[[1, 0], [0, 1]]), "expected 3 × 3 finite numbers"),
+        (lambda d: front(d).update(intrinsics=[[0, 0, 4], [0, 1, 4], [0, 0, 1]]), "focal lengths above 0"),
+        (lambda d: front(d)["car_from_camera"].pop(), "expected 4 × 4 finite numbers"),
+        (lambda d: front(d)["car_from_camera"][0].__setitem__(0, 7), "expected a rotation"),
+        (
+            lambda d: front(d).update(car_from_camera=[[1, 0, 0, 0], [0, 1, 0, 0], [0, 0, -1, 0], [0, 0, 0, 1]]),
+            "found a reflection",
+        ),
+    ],
+)
+def test_what_is_wrong_with_the_dataset_file(root: Path, change: Callable[[Any], object], said: str):
+    edit(root / "dataset.json", change)
+    assert said in refused(root)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda s: s["rigs"][1].update(sample=s["rigs"][0]["sample"]), "gives two rigs the same sample name"),
+        (lambda s: s["rigs"][0]["images"].update(top="x.jpg"), "rig 000 names the camera top"),
+        (lambda s: s["cameras"].pop("back"), "has the cameras front, front_left, back_left, back_right, front_right"),
+        (lambda s: s["rigs"][0]["images"].pop("back"), "monday sample 000 lacks back"),
+        (lambda s: s["rigs"][0].update(points="lidar/gone.bin"), "monday sample 000 lacks points"),
+        (lambda s: s["rigs"][0].pop("points"), "monday sample 000 lacks points"),
+        (
+            lambda s: s["rigs"][0].update(points="scene.json"),
+            "is of no known form; expected a point cloud that ends in",
+        ),
+        (lambda s: s["lidar"].update(bin_columns=5), "lidar.bin_columns says how many"),
+        (lambda s: s["rigs"][0].update(world_from_car=[[1]]), "rigs.0.world_from_car: Value error, expected 4 × 4"),
+    ],
+)
+def test_what_is_wrong_with_a_scene(root: Path, change: Callable[[Any], object], said: str):
+    edit(root / "monday/scene.json", change)
+    assert said in refused(root)
+
+
+@pytest.mark.parametrize("name", ["dataset.json", "monday/scene.json"])
+@pytest.mark.parametrize("content", [b"", b"[", b"[]", b"\xff"])
+def test_damaged_descriptions(root: Path, name: str, content: bytes):
+    (root / name).write_bytes(content)
+    assert name in refused(root)
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("damage", ["empty", "half", "garbage"])
+def test_damaged_point_clouds(tmp_path: Path, form: str, damage: str):
+    ending, write = FORMS[form]
+    path = tmp_path / f"cloud{ending}"
+    write(path, np.random.default_rng(0).normal(size=(500, 4)).astype(np.float32))
+    whole = path.read_bytes()
+    path.write_bytes({"empty": b"", "half": whole[: len(whole) // 2], "garbage": bytes(reversed(whole))}[damage])
+    with pytest.raises(DatasetError, match=r"is not a point cloud as expected") as raised:
+        read_cloud(path, 4)
+    assert str(path) in str(raised.value)
+
+
+def test_an_npz_without_points_says_what_it_has(tmp_path: Path):
+    np.savez(tmp_path / "cloud.npz", xyz=np.zeros((3, 3)))
+    with pytest.raises(DatasetError, match=r"it has the arrays xyz, none of points, data"):
+        read_cloud(tmp_path / "cloud.npz", 4)
+
+
+def test_an_npz_is_never_unpickled(tmp_path: Path):
+    np.savez(tmp_path / "cloud.npz", points=np.array([{"x": 1}], object))
+    with pytest.raises(DatasetError, match=r"is not a point cloud as expected"):
+        read_cloud(tmp_path / "cloud.npz", 4)
