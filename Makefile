@@ -44,7 +44,7 @@ NUSCENES := .venv-nuscenes
 
 $(NUSCENES)/.ready: pyproject.toml constraints.txt constraints-nuscenes.txt
 	test -x $(NUSCENES)/bin/python || $(PYTHON) -m venv $(NUSCENES)
-	grep -v -E '^(numpy|zarr)==' constraints.txt | cat - constraints-nuscenes.txt > $(NUSCENES)/constraints.txt
+	grep -v -E '^(numpy|plyfile|zarr)==' constraints.txt | cat - constraints-nuscenes.txt > $(NUSCENES)/constraints.txt
 	PIP_CONSTRAINT=$(NUSCENES)/constraints.txt $(NUSCENES)/bin/python -m pip install --quiet --disable-pip-version-check \
 	  -e '.[dev,nuscenes]'
 	touch $@
