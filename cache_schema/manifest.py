@@ -50,6 +50,10 @@ class TeacherKind(StrEnum):
     BINS = "bins"
 
 
+FAR_M: Final = {"ddad": 200.0, "nuscenes": 80.0}
+OTHER_FAR_M: Final = 200.0
+
+
 class DatasetIdentity(Record):
     """Which dataset, and the ring of cameras its rigs carry."""
 
@@ -59,6 +63,11 @@ class DatasetIdentity(Record):
     adjacent_pairs: tuple[tuple[int, int], ...] = ()
     native_size: tuple[int, int]
     """Height and width, in pixels, of the raw frames; `intrinsics` and `lidar_uv` refer to them."""
+
+    @property
+    def far_m(self) -> float:
+        """Depth up to which the field scores the dataset, in metres."""
+        return FAR_M.get(self.name, OTHER_FAR_M)
 
     @model_validator(mode="after")
     def _pairs_name_cameras(self) -> DatasetIdentity:

@@ -57,7 +57,7 @@ def plan(config: EvaluateConfig) -> EvaluationPlan:
         )
     return EvaluationPlan(
         config=config,
-        protocol=protocol(config.protocol, cache.manifest.dataset.name),
+        protocol=protocol(config.protocol, cache.manifest.dataset),
         cache=cache,
         frames=frames,
         teachers={name: cache.targets(config.split, name) for name in names},

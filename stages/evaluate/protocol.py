@@ -6,6 +6,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
+from cache_schema import DatasetIdentity
 from cache_schema.errors import ConfigError
 
 Scaling = Literal["none", "median_image", "median_rig"]
@@ -39,31 +40,27 @@ class Protocol(BaseModel):
     its place by at most this part of it. LiDAR cannot tell, so a point behind something counts."""
 
 
-_FAR_M = {"ddad": 200.0, "nuscenes": 80.0}
-_OTHER_FAR_M = 200.0
-
 PROTOCOLS = ("native", "network")
 
 
-def protocol(name: str, dataset: str) -> Protocol:
+def protocol(name: str, dataset: DatasetIdentity) -> Protocol:
     """A protocol by name, with the range the field uses for the dataset. Raises ConfigError on an unknown name."""
     if name not in PROTOCOLS:
         raise ConfigError(f"unknown protocol {name!r}; there are: {', '.join(PROTOCOLS)}")
-    far_m = _FAR_M.get(dataset, _OTHER_FAR_M)
     if name == "network":
         return Protocol(
             name=name,
             source="VFDepth (CVPR 2023)",
             ground_truth="network",
-            range_m=(0.0, far_m),
-            ego_mask=dataset != "nuscenes",
+            range_m=(0.0, dataset.far_m),
+            ego_mask=dataset.name != "nuscenes",
             scalings=("none", "median_image", "median_rig"),
         )
     return Protocol(
         name=name,
         source="SurroundDepth (CoRL 2022), without flipping",
         ground_truth="native",
-        range_m=(0.1, far_m),
+        range_m=(0.1, dataset.far_m),
         ego_mask=False,
         scalings=("none", "median_image", "median_rig"),
     )

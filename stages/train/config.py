@@ -43,7 +43,8 @@ class StudentConfig(Record):
     """K. A student that learns from a teacher has as many bins as the teacher's targets."""
     d_min_m: float = Field(default=1.0, gt=0)
     d_max_m: float = Field(default=200.0, gt=0)
-    """All bin centres, and so all depths, lie between d_min_m and d_max_m; LiDAR points outside teach nothing."""
+    """All bin centres, and so all depths, lie between d_min_m and d_max_m; LiDAR points outside teach nothing. Where
+    d_max_m is not given, it is how far the cache's dataset is scored: 80 m on nuScenes."""
     centres: DepthScale = "log_depth"
     """Scale on which the gaps between the centres are learned, and evenly wide before."""
     centres_of: Literal["view", "rig", "shared_shape"] = "view"

@@ -195,12 +195,16 @@ def _ring(dataset: DatasetIdentity) -> str:
 
 def resolve(config: TrainConfig, manifest: Manifest, cache: str) -> TrainConfig:
     """The settings with the defaults that depend on the cache and the machine filled in."""
-    size = config.student.image_size or (manifest.image.height, manifest.image.width)
+    student: dict[str, object] = {
+        "image_size": config.student.image_size or (manifest.image.height, manifest.image.width)
+    }
+    if "d_max_m" not in config.student.model_fields_set:
+        student["d_max_m"] = manifest.dataset.far_m
     return config.model_copy(
         update={
             "teacher": _choose_teacher(config, manifest, cache),
             "precision": resolve_precision(config.precision, choose_device(config.device)),
-            "student": config.student.model_copy(update={"image_size": size}),
+            "student": config.student.model_copy(update=student),
             "steps": config.steps_for(manifest.splits[config.split].rigs),
             "epochs": None,
         }

@@ -78,7 +78,8 @@ def test_dense_depth_and_lidar_in_the_cache_agree(cache: Path) -> None:
 
 def test_true_depth_is_consistent_between_cameras(cache: Path) -> None:
     opened, frames = Cache(cache), Cache(cache).split("val")
-    dataset, by = opened.manifest.dataset, protocol("native", "ddad")
+    dataset = opened.manifest.dataset
+    by = protocol("native", dataset)
     scorer = Scorer("truth", "metric", dataset.cameras, by, truth="dense", pairs=dataset.adjacent_pairs)
     for index in range(len(frames)):
         truth = dense_truth(dense_m := frames.dense_depth(index), frames[index], by, dataset)

@@ -20,7 +20,7 @@ FOCAL_PX = 25.0
 CAMERAS = ("LEFT", "FRONT", "REAR")
 PAIRS = ((0, 1),)
 DATASET = DatasetIdentity(name="tiny", version="1", cameras=CAMERAS, adjacent_pairs=PAIRS, native_size=(H, W))
-PROTOCOL = protocol("native", "ddad")
+PROTOCOL = protocol("native", DATASET)
 WALL_M = 12.0
 """A wall that all cameras look at is the plane y = WALL_M of the world, but for REAR, which looks away from it."""
 K = np.array([[FOCAL_PX, 0, W / 2], [0, FOCAL_PX, H / 2], [0, 0, 1]], np.float32)

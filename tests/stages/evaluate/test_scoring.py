@@ -17,8 +17,9 @@ from tests.stages.evaluate.test_metrics import restated
 
 NATIVE = (8, 12)
 CAMERAS = ("A", "B")
-DDAD = protocol("native", "ddad")
-DATASET = DatasetIdentity(name="tiny", version="1", cameras=CAMERAS, native_size=NATIVE)
+DATASET = DatasetIdentity(name="ddad", version="1", cameras=CAMERAS, native_size=NATIVE)
+NUSCENES = DATASET.model_copy(update={"name": "nuscenes"})
+DDAD = protocol("native", DATASET)
 NOWHERE = Truth("lidar", (), ())
 
 
@@ -158,16 +159,16 @@ def test_the_own_car_is_left_out_where_the_protocol_says_so() -> None:
 
 
 def test_protocols_are_data_with_the_range_of_the_dataset() -> None:
-    assert protocol("native", "ddad").range_m == (0.1, 200.0)
-    assert protocol("native", "nuscenes").range_m == (0.1, 80.0)
+    assert DDAD.range_m == (0.1, 200.0)
+    assert protocol("native", NUSCENES).range_m == (0.1, 80.0)
     with pytest.raises(ConfigError, match="unknown protocol 'nativ'; there are: native"):
-        protocol("nativ", "ddad")
+        protocol("nativ", DATASET)
 
 
 def test_the_network_protocol_moves_points_to_the_pixels_of_the_cached_image() -> None:
     small = {"images": np.zeros((2, 3, 5, 3), np.uint8), "ego_mask": np.ones((2, 3, 5), bool)}
     of = dataclasses.replace(rig([depth(0), depth(1)]), **small)
-    by = protocol("network", "ddad")
+    by = protocol("network", DATASET)
     moved = np.zeros((3, 5))
     for v in range(NATIVE[0]):  # restated from the field's code: idx = int(idx · out/in), the last one wins
         for u in range(NATIVE[1]):
@@ -183,6 +184,6 @@ def test_the_network_protocol_leaves_out_the_own_car_on_ddad_only() -> None:
     mask = np.ones((2, *NATIVE), bool)
     mask[:, 5:] = False
     of = dataclasses.replace(rig([depth(0), depth(1)]), ego_mask=mask)
-    counted = {name: lidar_truth(of, protocol("network", name), DATASET).views[0] for name in ("ddad", "nuscenes")}
+    counted = {by.name: lidar_truth(of, protocol("network", by), by).views[0] for by in (DATASET, NUSCENES)}
     assert len(counted["ddad"].depth_m) == 5 * NATIVE[1]
     assert len(counted["nuscenes"].depth_m) == (depth(0).astype(np.float32) < 80).sum()

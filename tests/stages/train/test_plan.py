@@ -3,12 +3,12 @@ from pathlib import Path
 
 import pytest
 
-from cache_schema import CacheWriter, ImageSpec
+from cache_schema import Cache, CacheWriter, ImageSpec
 from cache_schema.errors import CacheIncompleteError, CacheMissingError, ConfigError, TrainingError
 from stages.progress import Silent
 from stages.train.config import AugmentConfig, CropConfig, LoaderConfig, LossConfig, OptimizerConfig, TrainConfig
 from stages.train.execute import execute
-from stages.train.plan import plan
+from stages.train.plan import plan, resolve
 from tests.stages.train.small import LIDAR_ONLY, STUDENT, small_config
 from tests.tiny_cache import dataset, split_record, write_tiny_cache
 
@@ -27,6 +27,17 @@ def test_a_plan_fills_in_what_was_left_open(cache: Path, tmp_path: Path):
     assert made.config.precision == "float32"
     assert made.steps_done == 0
     assert made.checkpoint is None
+
+
+@pytest.mark.parametrize(
+    ("dataset", "given", "far_m"),
+    [("ddad", {}, 200.0), ("nuscenes", {}, 80.0), ("nuscenes", {"d_max_m": 120.0}, 120.0), ("mine", {}, 200.0)],
+)
+def test_students_see_as_far_as_they_are_scored(cache: Path, dataset: str, given: dict[str, float], far_m: float):
+    manifest = Cache(cache).manifest
+    manifest = manifest.model_copy(update={"dataset": manifest.dataset.model_copy(update={"name": dataset})})
+    resolved = resolve(TrainConfig.model_validate({"student": given, "teacher": "tiny"}), manifest, "zarr")
+    assert resolved.student.d_max_m == far_m
 
 
 def test_a_plan_changes_nothing(cache: Path, tmp_path: Path):
