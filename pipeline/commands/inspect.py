@@ -16,7 +16,7 @@ from pipeline.errors import one_line_errors
 from stages.wording import counted, size
 
 if TYPE_CHECKING:
-    from cache_schema import Manifest
+    from cache_schema import Manifest, SplitRecord
     from cache_schema.summary import ArraySummary, GroupSummary, Summary
 
 SCENES_SHOWN = 8
@@ -82,8 +82,13 @@ def _print(console: Console, summary: Summary) -> None:
     for split, planned in manifest.splits.items():
         groups = [group for group in summary.groups if group.split == split]
         say("split", f"{split}: {counted(planned.rigs, 'rig')}; {'; '.join(map(_progress, groups))}")
+        if made := _made_otherwise(planned):
+            say("", "; ".join(made))
     for split, scenes in summary.scenes.items():
-        listed = [f"{name} ({counted(rigs, 'rig')})" for name, rigs in scenes.items()]
+        conditions = manifest.splits[split].scene_conditions
+        listed = [
+            f"{name} ({', '.join([counted(rigs, 'rig'), *conditions.get(name, ())])})" for name, rigs in scenes.items()
+        ]
         more = f" and {len(listed) - SCENES_SHOWN} more" if len(listed) > SCENES_SHOWN else ""
         say("scenes", f"{split}: {counted(len(listed), 'scene')}: {', '.join(listed[:SCENES_SHOWN])}{more}")
     table = _sizes(summary)
@@ -91,6 +96,13 @@ def _print(console: Console, summary: Summary) -> None:
     console.print("")
     console.print(table, crop=False)
     console.print(RATIO, markup=False, highlight=False, soft_wrap=True)
+
+
+def _made_otherwise(split: SplitRecord) -> list[str]:
+    """What of a split is not as usual: no LiDAR, or of several sweeps, or not all samples."""
+    without = [] if split.lidar else ["without LiDAR"]
+    sweeps = [f"LiDAR of up to {split.lidar_sweeps} sweeps"] if split.lidar_sweeps > 1 else []
+    return without + sweeps + [f"{name} {value}" for name, value in split.selection.items()]
 
 
 def _name(teacher: str | None) -> str:

@@ -61,6 +61,10 @@ def test_the_whole_chain(cli: Cli, cache_nuscenes: Cli, root: Path, tmp_path: Pa
     assert (records["train"].selection, records["val"].selection) == ({"static_below_m": 0.01}, {})
     assert records["val"].rigs == 2 * KEYFRAMES
 
+    looked = cli("inspect", cache).output
+    assert "LiDAR of up to 3 sweeps; static_below_m 0.01" in looked
+    assert f"scene-0916 ({KEYFRAMES} rigs, night, rain)" in looked
+
     moved = root.rename(tmp_path / "elsewhere")
     trained = cli("train", "--cache", cache, "--run", run, *TRAIN_SMALL)
     assert trained.exit_code == 0, trained.output
