@@ -78,11 +78,7 @@ class NuscenesDataset:
     def load(self, split: str, ref: SampleRef) -> RigFrames:
         """Read one keyframe that `samples` lists. Raises DatasetError, naming the file and the remedy."""
         if not isinstance(ref, NuscenesSample):
-            listed = self._split(split).complete
-            known = next((k for k in listed if (k.scene, k.sample) == (ref.scene, ref.sample)), None)
-            if known is None:
-                raise DatasetError(f"{self.root}: split {split!r} has no complete keyframe {ref.sample} of {ref.scene}")
-            ref = known
+            raise TypeError(f"{ref} does not say where its files are; expected a keyframe that samples() lists")
         return read_rig(self.root, ref, lidar=self.lidar)
 
     def __getstate__(self) -> dict[str, Any]:
