@@ -206,9 +206,6 @@ def test_a_result_becomes_the_reference_of_later_ones(
         assert expected[name]["tolerance"] == pytest.approx(max(floor, 3 * figure.spread), rel=1e-3)
 
 
-@pytest.mark.xfail(
-    strict=True, reason="reference.json is of before `feature` and `metric_kd`; write it anew: make reproduce"
-)
 def test_the_packaged_reference_is_that_of_the_defaults() -> None:
     for size, file in EMBEDDED.items():
         reference = read_reference(file)
