@@ -15,7 +15,8 @@ SURFACE = {
         "--dataset", "--root", "--teacher", "--cache", "--split", "--teacher-name", "--teacher-kind", "--revision",
         "--flip", "--encoding", "--height", "--width", "--image-encoding", "--jpeg-quality", "--ego-masks",
         "--on-missing", "--limit", "--shard-rigs", "--lidar-points", "--device", "--precision", "--config", "--set",
-        "--dry-run", "--workers", "--scheduler", "--overwrite", "--dense-depth", "--with-lidar",
+        "--dry-run", "--workers", "--scheduler", "--overwrite", "--dense-depth", "--with-lidar", "--version",
+        "--static-below", "--tokens", "--sweeps",
     },
     "train": {
         "--run", "--cache", "--teacher", "--split", "--epochs", "--steps", "--batch-rigs", "--lr", "--seed",
@@ -25,7 +26,8 @@ SURFACE = {
     "evaluate": {"--cache", "--run", "--split", "--protocol", "--teacher", "--device", "--config", "--set"},
     "inspect": {"cache", "--json", "--sheet", "--split", "--rig", "--teacher"},
     "verify": {
-        "cache", "--threads", "--json", "--repair", "--root", "--teacher", "--ego-masks", "--workers", "--device",
+        "cache", "--threads", "--json", "--repair", "--root", "--teacher", "--ego-masks", "--tokens", "--workers",
+        "--device",
     },
     "reproduce": {
         "--root", "--teacher", "--dataset", "--ego-masks", "--size", "--out", "--split", "--seeds", "--steps",
