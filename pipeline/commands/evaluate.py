@@ -25,7 +25,7 @@ def command(
     cache: CacheFolder = None,
     run: Annotated[Path | None, typer.Option(help="Training run whose student is scored.")] = None,
     split: Annotated[str | None, typer.Option(help="Split to score on.  [default: val]")] = None,
-    protocol: Annotated[str | None, typer.Option(help="Evaluation protocol.  [default: native]")] = None,
+    protocol: Annotated[str | None, typer.Option(help="Protocol: native or network.  [default: native]")] = None,
     teacher: Annotated[
         list[str] | None, typer.Option(help="Cached teacher to score too; repeatable.  [default: all]")
     ] = None,

@@ -17,7 +17,7 @@ from pipeline.study.part import Part
 from pipeline.study.trial import Trial
 from stages.evaluate import execute as evaluate_execute
 from stages.evaluate import plan as evaluate_plan
-from stages.evaluate.config import DEFAULT_SPLIT, EvaluateConfig
+from stages.evaluate.config import EvaluateConfig, metrics_file
 from stages.progress import Progress
 from stages.train import execute as train_execute
 from stages.train import plan as train_plan
@@ -65,8 +65,7 @@ class Study:
 
     def metrics(self, trial: Trial, seed: int) -> Path:
         """Scores of a run's student; those of every rig are beside it."""
-        name = "metrics.json" if self.split == DEFAULT_SPLIT else f"metrics-{self.split}.json"
-        return self.run(trial, seed) / name
+        return metrics_file(self.run(trial, seed), self.split)
 
     def trial(self, variant: str, place: Mapping[str, object]) -> Trial | None:
         """The trial of a variant at a point of the grid."""

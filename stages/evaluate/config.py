@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict
 from cache_schema import CacheLocation
 
 DEFAULT_SPLIT = "val"
+DEFAULT_PROTOCOL = "native"
 
 
 class EvaluateConfig(BaseModel):
@@ -20,9 +21,15 @@ class EvaluateConfig(BaseModel):
     run: Path | None = None
     """Folder of a training run, whose student is scored; none: only the teachers are."""
     split: str = DEFAULT_SPLIT
-    protocol: str = "native"
+    protocol: str = DEFAULT_PROTOCOL
     teachers: tuple[str, ...] | None = None
     """Teachers of the cache to score; all that are complete for the split if not given."""
     dense: bool = True
     """Whether to score against dense depth too, where the cache has it."""
     device: str = "auto"
+
+
+def metrics_file(run: Path, split: str, protocol: str = DEFAULT_PROTOCOL) -> Path:
+    """Where the scores of a run are written; what is not the default is in the name."""
+    chosen = ((split, DEFAULT_SPLIT), (protocol, DEFAULT_PROTOCOL))
+    return run / ("-".join(["metrics", *(name for name, default in chosen if name != default)]) + ".json")

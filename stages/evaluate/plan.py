@@ -7,7 +7,7 @@ from pathlib import Path
 
 from cache_schema import Cache, FrameReader, TargetReader
 from cache_schema.errors import EvaluationError
-from stages.evaluate.config import DEFAULT_SPLIT, EvaluateConfig
+from stages.evaluate.config import EvaluateConfig, metrics_file
 from stages.evaluate.protocol import Protocol, TruthName, protocol
 
 
@@ -29,11 +29,10 @@ class EvaluationPlan:
 
     @property
     def output(self) -> Path | None:
-        """Where the result is written: into the run, if there is one; splits beside val have files of their own."""
+        """Where the result is written: into the run, if there is one; what is not the default is in the file's name."""
         if self.config.run is None:
             return None
-        split = self.config.split
-        return self.config.run / ("metrics.json" if split == DEFAULT_SPLIT else f"metrics-{split}.json")
+        return metrics_file(self.config.run, self.config.split, self.config.protocol)
 
 
 def plan(config: EvaluateConfig) -> EvaluationPlan:

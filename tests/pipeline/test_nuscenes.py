@@ -69,6 +69,9 @@ def test_the_whole_chain(cli: Cli, cache_nuscenes: Cli, root: Path, tmp_path: Pa
     trained = cli("train", "--cache", cache, "--run", run, *TRAIN_SMALL)
     assert trained.exit_code == 0, trained.output
     scored = cli("evaluate", "--cache", cache, "--run", run, "--device", "cpu")
+    again = cli("evaluate", "--cache", cache, "--run", run, "--device", "cpu", "--protocol", "network")
+    assert again.exit_code == 0, again.output
+    assert json.loads((run / "metrics-network.json").read_text())["protocol"]["range_m"] == [0.0, 80.0]
     moved.rename(root)
     assert scored.exit_code == 0, scored.output
     assert "student by condition" in scored.output
