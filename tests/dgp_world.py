@@ -244,12 +244,12 @@ def _datum(name: str, time: datetime, value: Json) -> Json:
 
 
 def _pose(matrix: np.ndarray) -> Json:
-    w, x, y, z = _quaternion(matrix[:3, :3])
+    w, x, y, z = quaternion_of(matrix[:3, :3])
     tx, ty, tz = matrix[:3, 3].tolist()
     return {"rotation": {"qw": w, "qx": x, "qy": y, "qz": z}, "translation": {"x": tx, "y": ty, "z": tz}}
 
 
-def _quaternion(R: np.ndarray) -> list[float]:
+def quaternion_of(R: np.ndarray) -> list[float]:
     """Unit quaternion (w, x, y, z) of a rotation: the main eigenvector of a 4×4 matrix (Bar-Itzhack 2000)."""
     symmetric = R + R.T - np.trace(R) * np.eye(3)
     turn = np.array([R[2, 1] - R[1, 2], R[0, 2] - R[2, 0], R[1, 0] - R[0, 1]])

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from stages.cache_teacher.datasets.street.config import StreetConfig
 from stages.cache_teacher.datasets.street.drive import drive
-from stages.cache_teacher.datasets.street.write_nuscenes import NuscenesWriter
+from tests.nuscenes_writer import NuscenesWriter
 
 VERSION = "v1.0-mini"
 SCENES = {

@@ -108,7 +108,7 @@ def _write_rig(folder: Path, scene: str, rig: StreetRig, *, lidar: bool) -> list
     for view, camera in enumerate(rig.cameras):
         time_us = int(rig.camera_time_us[view])
         picture, depth = f"rgb/{camera}/{time_us}.jpg", f"depth/{camera}/{time_us}.npz"
-        write_jpeg(folder / picture, rig.images[view])
+        _write_jpeg(folder / picture, rig.images[view])
         _write_npz(folder / depth, depth_to_store(rig.depth_m[view]))
         height, width, channels = rig.images[view].shape
         image = {
@@ -200,12 +200,12 @@ def _intrinsics(matrix_px: Float64[np.ndarray, "3 3"]) -> Json:
 
 
 def _pose(matrix: Float64[np.ndarray, "4 4"]) -> Json:
-    w, x, y, z = quaternion_of(matrix[:3, :3]).tolist()
+    w, x, y, z = _quaternion(matrix[:3, :3]).tolist()
     tx, ty, tz = matrix[:3, 3].tolist()
     return {"rotation": {"qw": w, "qx": x, "qy": y, "qz": z}, "translation": {"x": tx, "y": ty, "z": tz}}
 
 
-def quaternion_of(R: Float64[np.ndarray, "3 3"]) -> Float64[np.ndarray, "4"]:
+def _quaternion(R: Float64[np.ndarray, "3 3"]) -> Float64[np.ndarray, "4"]:
     """Unit quaternion (w, x, y, z) of a rotation: the longest row of 4·q·qᵀ (Shepperd 1978)."""
     (a, b, c), (d, e, f), (g, h, i) = R.tolist()
     products = np.array(
@@ -220,8 +220,7 @@ def quaternion_of(R: Float64[np.ndarray, "3 3"]) -> Float64[np.ndarray, "4"]:
     return np.asarray(row / np.linalg.norm(row))
 
 
-def write_jpeg(path: Path, pixels: UInt8[np.ndarray, "H W 3"]) -> None:
-    """Write a picture, and the folder it is in."""
+def _write_jpeg(path: Path, pixels: UInt8[np.ndarray, "H W 3"]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(pixels).save(path, "JPEG", quality=JPEG_QUALITY, subsampling=0)
 

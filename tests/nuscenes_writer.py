@@ -17,7 +17,7 @@ from jaxtyping import Float64
 from PIL import Image
 
 from stages.cache_teacher.datasets.street import StreetRig
-from stages.cache_teacher.datasets.street.write import quaternion_of, write_jpeg
+from tests.dgp_world import quaternion_of
 
 CHANNELS = ("CAM_FRONT", "CAM_FRONT_LEFT", "CAM_BACK_LEFT", "CAM_BACK", "CAM_BACK_RIGHT", "CAM_FRONT_RIGHT")
 """In the order of a street rig's cameras."""
@@ -126,7 +126,8 @@ class NuscenesWriter:
         for view, channel in enumerate(CHANNELS if is_keyframe else ()):
             time_us = int(rig.camera_time_us[view])
             picture = f"{kind}/{channel}/{scene}__{channel}__{time_us}.jpg"
-            write_jpeg(self._root / picture, rig.images[view])
+            (self._root / picture).parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(rig.images[view]).save(self._root / picture, quality=95)
             car = rig.world_from_camera[view] @ np.linalg.inv(rig.rig_from_camera[view])
             size_hw = rig.images[view].shape[:2]
             shots.append(self._shot(scene, channel, picture, time_us, car, mounted, sample, size_hw, is_keyframe))
@@ -146,7 +147,7 @@ class NuscenesWriter:
             ego_pose_token=pose,
             calibrated_sensor_token=mounted[channel],
             timestamp=time_us,
-            fileformat=filename.rsplit(".", 2)[1] if channel == LIDAR_TOP else "jpg",
+            fileformat="pcd" if channel == LIDAR_TOP else "jpg",
             is_key_frame=is_keyframe,
             height=size_hw[0],
             width=size_hw[1],
@@ -170,7 +171,7 @@ def _link(records: Sequence[Json]) -> None:
 
 
 def _placement(matrix: Float64[np.ndarray, "4 4"]) -> Json:
-    return {"rotation": quaternion_of(matrix[:3, :3]).tolist(), "translation": matrix[:3, 3].tolist()}
+    return {"rotation": quaternion_of(matrix[:3, :3]), "translation": matrix[:3, 3].tolist()}
 
 
 def _token(*names: str) -> str:
