@@ -76,10 +76,13 @@ def share_of_cores(jobs: int) -> int:
 
 
 def work_off(parts: Sequence[Part], do: Do, jobs: int, progress: Progress) -> list[Failure]:
-    """Do all of the parts, `jobs` at a time; returns those that failed."""
+    """Do all of the parts, `jobs` at a time; returns those that failed.
+
+    One that is alone has as many threads as it would have beside others: another number adds up in another order.
+    """
     waiting, failures = list(parts), []
     size = min(jobs, len(parts))
-    threads = share_of_cores(size)
+    threads = share_of_cores(jobs)
     progress.begin("all", len(parts))
     with _crew() as crew:
         crew += [_hire(str(number + 1), waiting.pop(0), do, threads) for number in range(size)]

@@ -51,15 +51,16 @@ def carry_out(
                 failures.append(lost)
                 continue
             left = _in_words(seconds_left(parts, folder, jobs))
-            together = [part]
-            while jobs > 1 and part.kind == TOGETHER and waiting and waiting[0][1].kind == TOGETHER:
+            in_processes, together = jobs > 1 and part.kind == TOGETHER, [part]
+            while in_processes and waiting and waiting[0][1].kind == TOGETHER:
                 _, beside = waiting.pop(0)
                 if (lost := _lost(beside, failures)) is None:
                     together.append(beside)
                 else:
                     failures.append(lost)
-            if len(together) > 1:
-                say(f"{_numbers(parts, together)}, {jobs} at a time; {left}")
+            if in_processes:
+                at_a_time = f", {jobs} at a time" if len(together) > 1 else ""
+                say(f"{_numbers(parts, together)}{at_a_time}; {left}")
                 with watch("runs") as progress:
                     failures += work_off(together, partial(do_part, folder), jobs, progress)
             else:
@@ -100,7 +101,8 @@ def _lost(part: Part, failures: Sequence[Failure]) -> Failure | None:
 
 def _numbers(parts: Sequence[Part], some: Sequence[Part]) -> str:
     first, last = parts.index(some[0]) + 1, parts.index(some[-1]) + 1
-    return f"parts {first} to {last} of {len(parts)}"
+    numbers = f"parts {first} to {last}" if last > first else f"part {first}"
+    return f"{numbers} of {len(parts)}"
 
 
 def wall_time(folder: Path) -> float:

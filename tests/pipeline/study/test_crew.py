@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+import torch
 
 from cache_schema.errors import FsmdeError, TrainingError
 from pipeline.study.crew import work_off
@@ -28,6 +29,11 @@ def touch(file: Path, progress: Progress) -> None:
     progress.advance()
     file.with_suffix(".process").write_text(str(os.getpid()))
     file.touch()
+
+
+def count(file: Path, progress: Progress) -> None:
+    """Write down with how many threads it is done."""
+    file.write_text(str(torch.get_num_threads()))
 
 
 def meet(file: Path, other: Path, progress: Progress) -> None:
@@ -104,6 +110,15 @@ def test_parts_run_at_the_same_time_in_processes_of_their_own(tmp_path: Path) ->
     assert (tmp_path / "c.process").read_text() != str(os.getpid())
     assert {"c: work 0/2", "c: work 1/2", "c: work 2/2"} <= shown.lines
     assert shown.notes == ["c: half done"]
+
+
+@pytest.mark.parametrize("parts", [1, 2])
+def test_a_part_has_its_share_of_the_cores_also_when_it_is_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, parts: int
+) -> None:
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    work_off([part(tmp_path, name, count) for name in "ab"[:parts]], partial(do_part, tmp_path / "parts"), 2, Shown())
+    assert int((tmp_path / "a").read_text()) == max((os.cpu_count() or 1) // 2, 1)
 
 
 @pytest.mark.parametrize("jobs", [1, 2])
