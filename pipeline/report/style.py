@@ -27,8 +27,7 @@ thead th { color: var(--quiet); font-weight: 500; white-space: normal; vertical-
 tbody th { text-align: left; font-weight: 500; }
 tbody tr { border-top: 1px solid var(--line); }
 tr.teacher { color: var(--quiet); }
-tr[data-method] th { font-weight: 650; }
-tr[data-method] th { color: var(--method); }
+tr[data-method] th { font-weight: 650; color: var(--method); }
 tr.differs td, tr.missing td { color: #c4532f; }
 td small, .strip small { color: var(--quiet); font-weight: 400; }
 td.none { color: var(--quiet); }

@@ -53,6 +53,9 @@ class TargetSettings(Settings):
     """Store the teacher's tokens too, for feature regression: more bytes than all other targets together."""
 
 
+DatasetName = Literal["ddad", "nuscenes", "folder"]
+"""Formats of raw data that stage 1 reads."""
+
 NUSCENES_HEIGHT = 352
 """Of images of nuScenes, 640 wide, unless another is given: SurroundDepth's and VFDepth's."""
 
@@ -73,7 +76,7 @@ class NuscenesSettings(Settings):
 class CacheTeacherConfig(Settings):
     """Everything stage 1 needs to know."""
 
-    dataset: Literal["ddad", "nuscenes", "folder"]
+    dataset: DatasetName
     root: Path
     nuscenes: NuscenesSettings = NuscenesSettings()
     cache: CacheLocation = "zarr"

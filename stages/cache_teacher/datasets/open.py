@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from typing import get_args
+
 from cache_schema.errors import ConfigError
-from stages.cache_teacher.config import CacheTeacherConfig, NuscenesSettings
+from stages.cache_teacher.config import CacheTeacherConfig, DatasetName, NuscenesSettings
 from stages.cache_teacher.datasets.base import RigDataset
 from stages.cache_teacher.datasets.ddad import DdadDataset
 from stages.cache_teacher.datasets.folder.dataset import FolderDataset
 
-DATASETS = ("ddad", "nuscenes", "folder")
+DATASETS: tuple[str, ...] = get_args(DatasetName)
 
 
 def open_dataset(config: CacheTeacherConfig) -> RigDataset:

@@ -135,7 +135,7 @@ def _npz_data(path: Path, bad: Callable[[Path, str], DatasetError]) -> Iterator[
         with zipfile.ZipFile(path) as archive, archive.open("data.npy") as file:
             yield file
     except _BAD_NPZ as error:
-        raise bad(path, _one_line(error)) from error
+        raise bad(path, one_line(error)) from error
 
 
 def _decode(data: bytes, path: Path, mode: str) -> np.ndarray:
@@ -145,7 +145,7 @@ def _decode(data: bytes, path: Path, mode: str) -> np.ndarray:
             # convert() copies even where there is nothing to convert.
             return np.asarray(image if image.mode == mode else image.convert(mode))
     except _BAD_IMAGE as error:
-        found = "unknown format" if isinstance(error, UnidentifiedImageError) else _one_line(error)
+        found = "unknown format" if isinstance(error, UnidentifiedImageError) else one_line(error)
         raise DatasetError(f"{path}: does not decode ({found}); expected an undamaged JPEG or PNG; {REMEDY}") from error
 
 
@@ -174,5 +174,6 @@ def _bad_depth(path: Path, found: str) -> DatasetError:
     )
 
 
-def _one_line(error: BaseException) -> str:
+def one_line(error: BaseException) -> str:
+    """What an error says, for a message of one line; its class where it says nothing."""
     return " ".join(str(error).split()) or type(error).__name__

@@ -12,9 +12,8 @@ import numpy as np
 from jaxtyping import Float
 
 from cache_schema.errors import ConfigError, DatasetError
-from stages.cache_teacher.datasets.raw_files import read_bytes
+from stages.cache_teacher.datasets.raw_files import one_line, read_bytes
 
-ENDINGS = (".npz", ".bin", ".pcd", ".ply")
 NPZ_ARRAYS = ("points", "data")
 _BAD = (OSError, EOFError, ValueError, KeyError, IndexError, TypeError, RuntimeError, MemoryError, struct.error)
 
@@ -28,7 +27,7 @@ def read_cloud(path: Path, bin_columns: int) -> Float[np.ndarray, "point 3"]:
     """
     readers = {".npz": _npz, ".bin": lambda p: _bin(p, bin_columns), ".pcd": _pcd, ".ply": _ply}
     if path.suffix not in readers:
-        raise DatasetError(f"{path}: is of no known form; expected a point cloud that ends in {', '.join(ENDINGS)}")
+        raise DatasetError(f"{path}: is of no known form; expected a point cloud that ends in {', '.join(readers)}")
     points: np.ndarray = readers[path.suffix](path)
     if points.ndim != 2 or points.shape[1] < 3 or not np.issubdtype(points.dtype, np.floating):
         raise _bad(path, f"{points.dtype} of shape {points.shape}")
@@ -50,7 +49,7 @@ def _npz(path: Path) -> np.ndarray:
                 raise _bad(path, f"it has the arrays {', '.join(arrays) or 'none'}, none of {', '.join(NPZ_ARRAYS)}")
             return np.asarray(arrays[name])
     except (*_BAD, zipfile.BadZipFile, zlib.error) as error:
-        raise _bad(path, _one_line(error)) from error
+        raise _bad(path, one_line(error)) from error
 
 
 def _pcd(path: Path) -> np.ndarray:
@@ -61,7 +60,7 @@ def _pcd(path: Path) -> np.ndarray:
     try:
         return np.asarray(PointCloud.from_path(path).numpy(("x", "y", "z")))
     except _BAD as error:
-        raise _bad(path, _one_line(error)) from error
+        raise _bad(path, one_line(error)) from error
 
 
 def _ply(path: Path) -> np.ndarray:
@@ -73,7 +72,7 @@ def _ply(path: Path) -> np.ndarray:
         vertex = PlyData.read(path)["vertex"]
         return np.stack([np.asarray(vertex[axis], np.float64) for axis in "xyz"], axis=1)
     except (*_BAD, PlyParseError) as error:
-        raise _bad(path, _one_line(error)) from error
+        raise _bad(path, one_line(error)) from error
 
 
 def _bad(path: Path, found: str) -> DatasetError:
@@ -82,7 +81,3 @@ def _bad(path: Path, found: str) -> DatasetError:
 
 def _not_installed(path: Path, error: ImportError) -> ConfigError:
     return ConfigError(f"{path}: needs a library that is not installed ({error}); pip install 'fsmde[points]'")
-
-
-def _one_line(error: BaseException) -> str:
-    return " ".join(str(error).split()) or type(error).__name__
