@@ -20,7 +20,9 @@ from stages.cache_teacher.datasets.open import open_dataset
 from stages.wording import counted
 
 SHOWN = 10
-"""Incomplete samples that are listed by name."""
+"""Incomplete samples that the plan names."""
+SHOWN_IN_ERROR = 3
+"""Incomplete samples that an error names."""
 
 
 @dataclass(frozen=True)
@@ -128,9 +130,12 @@ def _plan_split(
     config: CacheTeacherConfig, dataset: RigDataset, name: str, teacher_name: str, masks: EgoMasks | None
 ) -> SplitPlan:
     samples = tuple(dataset.samples(name))[: config.limit]
+    incomplete = tuple(dataset.incomplete(name))
+    if config.on_missing == "fail" and incomplete:
+        raise _found_incomplete(config, name, incomplete)
     notes = dataset.notes(name)
     if not samples:
-        why = [*map(str, dataset.incomplete(name)[:3]), *(f"left out: {reason}" for reason in notes.left_out)]
+        why = [*map(str, incomplete[:SHOWN_IN_ERROR]), *(f"left out: {reason}" for reason in notes.left_out)]
         raise DatasetError(f"split {name} of {config.root} has no complete sample: {'; '.join(why)}")
     if masks is not None:
         for scene in {sample.scene for sample in samples}:
@@ -140,10 +145,20 @@ def _plan_split(
         name=name,
         record=_split_record(config, dataset, name, samples, masks),
         samples=samples,
-        incomplete=tuple(dataset.incomplete(name)),
+        incomplete=incomplete,
         left_out=notes.left_out,
         frames_done=Journal(storage, frames_group(name)).rigs_done(),
         teacher_done=Journal(storage, teacher_group(name, teacher_name)).rigs_done(),
+    )
+
+
+def _found_incomplete(config: CacheTeacherConfig, split: str, incomplete: Sequence[IncompleteSample]) -> DatasetError:
+    shown = "; ".join(map(str, incomplete[:SHOWN_IN_ERROR]))
+    more = f"; and {len(incomplete) - SHOWN_IN_ERROR} more" if len(incomplete) > SHOWN_IN_ERROR else ""
+    expected = "all cameras and the LiDAR" if config.lidar else "all cameras"
+    return DatasetError(
+        f"{config.root}: split {split!r} has {counted(len(incomplete), 'incomplete sample')} ({shown}{more}); "
+        f"expected {expected} in each; leave them out with --on-missing skip"
     )
 
 

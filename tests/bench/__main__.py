@@ -18,7 +18,7 @@ def main() -> None:
     data = os.environ.get("FSMDE_REAL_DATA")
     if not data:
         sys.exit("make bench needs real frames: set FSMDE_REAL_DATA to the folder that holds ddad_sample")
-    dataset = DdadDataset(Path(data, "ddad_sample"), on_missing="skip")
+    dataset = DdadDataset(Path(data, "ddad_sample"))
     console = Console(width=120)
     rigs: list[RigFrames] = [dataset.load("train", ref) for ref in dataset.samples("train")]
     with tempfile.TemporaryDirectory() as folder:

@@ -36,7 +36,7 @@ OURS = """
 from pathlib import Path
 from stages.cache_teacher.config import NuscenesSettings
 from stages.cache_teacher.datasets.nuscenes.dataset import NuscenesDataset
-kept = NuscenesDataset(Path(root), NuscenesSettings(), "fail")
+kept = NuscenesDataset(Path(root), NuscenesSettings())
 assert len(kept.samples("train")) == 28_000
 """
 THEIRS = """

@@ -224,7 +224,7 @@ def main() -> None:
     data = os.environ.get("FSMDE_REAL_DATA")
     if not data:
         sys.exit("needs real frames: set FSMDE_REAL_DATA to the folder that holds ddad_sample")
-    dataset = DdadDataset(Path(data, "ddad_sample"), on_missing="skip")
+    dataset = DdadDataset(Path(data, "ddad_sample"))
     real = [dataset.load("train", ref) for ref in dataset.samples("train")]
     with tempfile.TemporaryDirectory() as folder:
         Console(width=120).print(table(real, Path(folder)))

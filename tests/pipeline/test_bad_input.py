@@ -102,7 +102,7 @@ def test_unknown_teacher_without_a_network(
 
 def test_refused_missing_cameras(cache_world: Cli, world: Path, tmp_path: Path) -> None:
     message = one_line(cache_world(world, tmp_path / "zarr", "--on-missing", "fail"))
-    assert "CAMERA_07" in message
+    assert "split 'train' has 3 incomplete samples (incomplete sample 000000 lacks CAMERA_07, " in message
     assert "--on-missing skip" in message
 
 

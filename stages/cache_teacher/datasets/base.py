@@ -6,7 +6,7 @@ the dataset's calibration (x forward, y left, z up); a camera frame is x right, 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol, TypeVar, runtime_checkable
 
@@ -14,14 +14,11 @@ import numpy as np
 from pydantic import JsonValue
 
 from cache_schema import RigFrames
-from cache_schema.errors import DatasetError
 
 S = TypeVar("S", bound="SampleRef")
 
 CAPACITY_PROBES = 16
 CAPACITY_STEP = 4096
-SHOWN = 3
-"""Incomplete samples that a refusal names."""
 
 
 @dataclass(frozen=True)
@@ -94,16 +91,11 @@ class RigDataset(Protocol):
         ...
 
 
-def refuse_incomplete(where: str, incomplete: Sequence[IncompleteSample], *, lidar: bool) -> None:
-    """Raise DatasetError, beginning with `where`, if there are incomplete samples."""
-    if incomplete:
-        shown = "; ".join(map(str, incomplete[:SHOWN]))
-        more = f"; and {len(incomplete) - SHOWN} more" if len(incomplete) > SHOWN else ""
-        expected = "all cameras and the LiDAR" if lidar else "all cameras"
-        raise DatasetError(
-            f"{where} has {len(incomplete)} incomplete samples ({shown}{more}); "
-            f"expected {expected} in each; leave them out with --on-missing skip"
-        )
+def parted(entries: Iterable[S | IncompleteSample]) -> tuple[tuple[S, ...], tuple[IncompleteSample, ...]]:
+    """The complete samples, and the incomplete ones, each in their order."""
+    entries = tuple(entries)
+    incomplete = tuple(entry for entry in entries if isinstance(entry, IncompleteSample))
+    return tuple(entry for entry in entries if not isinstance(entry, IncompleteSample)), incomplete
 
 
 def lidar_capacity(samples: Sequence[S], points: Callable[[S], int]) -> int:

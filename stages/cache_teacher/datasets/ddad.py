@@ -5,17 +5,11 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
-from typing import Any, Literal
+from typing import Any
 
 from cache_schema import RigFrames
 from cache_schema.errors import DatasetError
-from stages.cache_teacher.datasets.base import (
-    IncompleteSample,
-    SampleRef,
-    SplitNotes,
-    lidar_capacity,
-    refuse_incomplete,
-)
+from stages.cache_teacher.datasets.base import IncompleteSample, SampleRef, SplitNotes, lidar_capacity, parted
 from stages.cache_teacher.datasets.dgp_json import (
     Calibration,
     Scene,
@@ -43,9 +37,8 @@ class DdadDataset:
 
     name = "ddad"
 
-    def __init__(self, root: Path, on_missing: Literal["skip", "fail"], *, lidar: bool = True) -> None:
+    def __init__(self, root: Path, *, lidar: bool = True) -> None:
         self.root = root
-        self.on_missing = on_missing
         self.lidar = lidar
         dataset_file = _find_dataset_file(root)
         dataset = read_scene_splits(dataset_file)
@@ -62,13 +55,9 @@ class DdadDataset:
     def samples(self, split: str) -> Sequence[SampleRef]:
         """All complete samples of a split, in the dataset's own order.
 
-        Raises DatasetError for an unknown split, for a scene file that cannot be read and, with
-        on_missing="fail", for incomplete samples.
+        Raises DatasetError for an unknown split and for a scene file that cannot be read.
         """
-        complete, incomplete = self._index(split)
-        if self.on_missing == "fail":
-            refuse_incomplete(f"{self.root}: split {split!r}", incomplete, lidar=self.lidar)
-        return complete
+        return self._index(split)[0]
 
     def incomplete(self, split: str) -> Sequence[IncompleteSample]:
         """The samples of a split that lack a camera of the ring or the LiDAR, in the dataset's own order."""
@@ -119,9 +108,7 @@ class DdadDataset:
                 for scene in [self._scene(path)]
                 for sample in scene.samples
             ]
-            complete = tuple(entry for entry in entries if isinstance(entry, SampleRef))
-            incomplete = tuple(entry for entry in entries if isinstance(entry, IncompleteSample))
-            self._read_indices[split] = complete, incomplete
+            self._read_indices[split] = parted(entries)
         return self._read_indices[split]
 
     def _entry(self, name: str, scene: Scene, sample: str) -> SampleRef | IncompleteSample:

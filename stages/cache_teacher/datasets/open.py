@@ -18,10 +18,10 @@ def open_dataset(config: CacheTeacherConfig) -> RigDataset:
     if config.dataset == "nuscenes":
         from stages.cache_teacher.datasets.nuscenes.dataset import NuscenesDataset  # needs the extra
 
-        return NuscenesDataset(config.root, config.nuscenes, config.on_missing, lidar=config.lidar)
+        return NuscenesDataset(config.root, config.nuscenes, lidar=config.lidar)
     if config.nuscenes != NuscenesSettings():
         given = ", ".join(f"nuscenes.{name}" for name in sorted(config.nuscenes.model_fields_set))
         raise ConfigError(f"{given} is for --dataset nuscenes, not for {config.dataset}; leave it out")
     if config.dataset == "folder":
-        return FolderDataset(config.root, config.on_missing, lidar=config.lidar)
-    return DdadDataset(config.root, on_missing=config.on_missing, lidar=config.lidar)
+        return FolderDataset(config.root, lidar=config.lidar)
+    return DdadDataset(config.root, lidar=config.lidar)

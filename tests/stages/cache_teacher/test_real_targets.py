@@ -21,7 +21,7 @@ SPEC = TargetSpec(height=96, width=160)
 
 @pytest.fixture(scope="module")
 def rig() -> RigFrames:
-    dataset = DdadDataset(real_data("ddad_sample"), on_missing="skip")
+    dataset = DdadDataset(real_data("ddad_sample"))
     return dataset.load("train", dataset.samples("train")[0])
 
 

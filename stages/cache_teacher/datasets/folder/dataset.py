@@ -5,20 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float64
 
 from cache_schema import RigFrames
 from cache_schema.errors import DatasetError
-from stages.cache_teacher.datasets.base import (
-    IncompleteSample,
-    SampleRef,
-    SplitNotes,
-    lidar_capacity,
-    refuse_incomplete,
-)
+from stages.cache_teacher.datasets.base import IncompleteSample, SampleRef, SplitNotes, lidar_capacity, parted
 from stages.cache_teacher.datasets.folder.description import (
     DATASET_FILE,
     SCENE_FILE,
@@ -57,9 +51,8 @@ class FolderDataset:
 
     name = "folder"
 
-    def __init__(self, root: Path, on_missing: Literal["skip", "fail"], *, lidar: bool = True) -> None:
+    def __init__(self, root: Path, *, lidar: bool = True) -> None:
         self.root = root
-        self.on_missing = on_missing
         self.lidar = lidar
         self._described = read_dataset(root)
         self.version = f"{self._described.name} {self._described.version}"
@@ -76,13 +69,9 @@ class FolderDataset:
     def samples(self, split: str) -> Sequence[SampleRef]:
         """All complete rigs of a split, in the order of its scenes.
 
-        Raises DatasetError for an unknown split, for a scene that cannot be read and, with on_missing="fail", for
-        incomplete rigs.
+        Raises DatasetError for an unknown split and for a scene that cannot be read.
         """
-        complete, incomplete = self._index(split)
-        if self.on_missing == "fail":
-            refuse_incomplete(f"{self.root}: split {split!r}", incomplete, lidar=self.lidar)
-        return complete
+        return self._index(split)[0]
 
     def incomplete(self, split: str) -> Sequence[IncompleteSample]:
         """The rigs of a split that lack an image or the point cloud, in the description or on disk."""
@@ -155,9 +144,7 @@ class FolderDataset:
             entries = [
                 self._entry(name, rig, files) for name in self._scenes(split) for rig in self._scene(name).rigs.values()
             ]
-            complete = tuple(entry for entry in entries if isinstance(entry, SampleRef))
-            incomplete = tuple(entry for entry in entries if isinstance(entry, IncompleteSample))
-            self._read_indices[split] = complete, incomplete
+            self._read_indices[split] = parted(entries)
         return self._read_indices[split]
 
     def _entry(self, scene: str, rig: Rig, files: FilesOnDisk) -> SampleRef | IncompleteSample:

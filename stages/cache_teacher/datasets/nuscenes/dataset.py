@@ -4,18 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from cache_schema import RigFrames
 from cache_schema.errors import DatasetError
 from stages.cache_teacher.config import NuscenesSettings
-from stages.cache_teacher.datasets.base import (
-    IncompleteSample,
-    SampleRef,
-    SplitNotes,
-    lidar_capacity,
-    refuse_incomplete,
-)
+from stages.cache_teacher.datasets.base import IncompleteSample, SampleRef, SplitNotes, lidar_capacity
 from stages.cache_teacher.datasets.nuscenes.rig import POINT_BYTES, read_rig
 from stages.cache_teacher.datasets.nuscenes.sample import NuscenesSample, Reading
 from stages.cache_teacher.datasets.nuscenes.selection import Selection, select
@@ -34,12 +28,9 @@ class NuscenesDataset:
 
     name = "nuscenes"
 
-    def __init__(
-        self, root: Path, settings: NuscenesSettings, on_missing: Literal["skip", "fail"], *, lidar: bool = True
-    ) -> None:
+    def __init__(self, root: Path, settings: NuscenesSettings, *, lidar: bool = True) -> None:
         self.root = root
         self.settings = settings
-        self.on_missing = on_missing
         self.lidar = lidar
         self.version = find_version(root, settings.version)
         tables = read_tables(root, self.version, lidar=lidar, sweeps=settings.sweeps)
@@ -51,12 +42,9 @@ class NuscenesDataset:
     def samples(self, split: str) -> Sequence[NuscenesSample]:
         """All complete keyframes of a split that were asked for, in the order of the tables.
 
-        Raises DatasetError for an unknown split and, with on_missing="fail", for incomplete keyframes.
+        Raises DatasetError for an unknown split.
         """
-        found = self._split(split)
-        if self.on_missing == "fail":
-            refuse_incomplete(f"{self.root}: split {split!r}", found.incomplete, lidar=self.lidar)
-        return found.complete
+        return self._split(split).complete
 
     def incomplete(self, split: str) -> Sequence[IncompleteSample]:
         """The keyframes of a split that lack a camera or the LiDAR, in the tables or on disk."""

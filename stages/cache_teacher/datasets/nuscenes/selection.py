@@ -13,7 +13,7 @@ from pydantic import JsonValue
 
 from cache_schema.errors import DatasetError
 from stages.cache_teacher.config import NuscenesSettings
-from stages.cache_teacher.datasets.base import IncompleteSample, SplitNotes
+from stages.cache_teacher.datasets.base import IncompleteSample, SplitNotes, parted
 from stages.cache_teacher.datasets.nuscenes.sample import NuscenesSample
 from stages.cache_teacher.datasets.nuscenes.tables import EVALUATION_SPLITS, Keyframe, Tables
 
@@ -71,12 +71,8 @@ def _select_split(tables: Tables, split: str, settings: NuscenesSettings, listed
         lidar_sweeps=1 if split in EVALUATION_SPLITS else settings.sweeps,
         scene_conditions={scene.name: conditions(scene.description) for scene in scenes},
     )
-    found = [keyframe.found for keyframe in used]
-    return Selection(
-        complete=tuple(sample for sample in found if isinstance(sample, NuscenesSample)),
-        incomplete=tuple(sample for sample in found if isinstance(sample, IncompleteSample)),
-        notes=notes,
-    )
+    complete, incomplete = parted(keyframe.found for keyframe in used)
+    return Selection(complete, incomplete, notes)
 
 
 def conditions(description: str) -> tuple[str, ...]:

@@ -26,7 +26,7 @@ def write_sheet(root: Path, file: Path, scenes: int = 6) -> None:
     Raises ConfigError as `picture_format` does, DatasetError where the dataset cannot be read.
     """
     kind = picture_format(file)
-    dataset = DdadDataset(root, on_missing="fail")
+    dataset = DdadDataset(root)
     firsts = list({ref.scene: ref for ref in reversed(dataset.samples("train"))}.values())[::-1]
     chosen = np.linspace(0, len(firsts) - 1, min(scenes, len(firsts))).astype(int)
     rows = [_row(dataset.load("train", firsts[i])) for i in chosen]

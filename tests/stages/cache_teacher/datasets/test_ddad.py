@@ -15,7 +15,7 @@ from tests.dgp_world import FRONT_CAMERAS, RING, build_town, render, write_dgp_w
 
 
 def test_a_dataset_tells_its_ring_and_its_samples(world: Path):
-    dataset = DdadDataset(world, "skip")
+    dataset = DdadDataset(world)
     assert (dataset.name, dataset.version, dataset.splits) == ("ddad", "1", ("train", "val"))
     assert dataset.cameras == RING
     assert dataset.adjacent_pairs == ((0, 1), (1, 2), (2, 3), (3, 4), (4, 5), (5, 0))
@@ -24,7 +24,7 @@ def test_a_dataset_tells_its_ring_and_its_samples(world: Path):
 
 
 def test_images_points_and_poses_agree_with_the_world(world: Path):
-    dataset, town = DdadDataset(world, "skip"), build_town(seed=0, scene=0)
+    dataset, town = DdadDataset(world), build_town(seed=0, scene=0)
     rig = dataset.load("train", dataset.samples("train")[1])
     for view in range(len(RING)):
         image, depth = render(town, rig.world_from_camera[view], rig.intrinsics_px[view], rig.images[view].shape[:2])
@@ -37,7 +37,7 @@ def test_images_points_and_poses_agree_with_the_world(world: Path):
 
 
 def test_the_rig_frame_is_the_car_at_the_time_of_the_sweep(world: Path):
-    dataset = DdadDataset(world, "skip")
+    dataset = DdadDataset(world)
     rig = dataset.load("train", dataset.samples("train")[0])
     moved = np.linalg.inv(rig.world_from_rig) @ rig.world_from_camera @ np.linalg.inv(rig.rig_from_camera)
     travelled_m = np.linalg.norm(moved[:, :3, 3], axis=1)
@@ -46,12 +46,12 @@ def test_the_rig_frame_is_the_car_at_the_time_of_the_sweep(world: Path):
 
 
 def test_without_lidar_everything_but_the_points_is_the_same(world: Path):
-    ref = DdadDataset(world, "skip").samples("train")[1]
-    without = DdadDataset(world, "skip", lidar=False)
-    rig, whole = without.load("train", ref), DdadDataset(world, "skip").load("train", ref)
+    ref = DdadDataset(world).samples("train")[1]
+    without = DdadDataset(world, lidar=False)
+    rig, whole = without.load("train", ref), DdadDataset(world).load("train", ref)
     assert [len(view.depth_m) for view in rig.lidar] == [0] * 6
     assert_same_rig(dataclasses.replace(rig, lidar=whole.lidar), whole)
-    assert without.lidar_capacity("train") < DdadDataset(world, "skip").lidar_capacity("train") + 1
+    assert without.lidar_capacity("train") < DdadDataset(world).lidar_capacity("train") + 1
 
 
 def test_rigs_that_have_no_lidar_are_where_their_front_camera_says(world: Path, tmp_path: Path):
@@ -65,11 +65,11 @@ def test_rigs_that_have_no_lidar_are_where_their_front_camera_says(world: Path, 
         sample["datum_keys"] = [key for key in sample["datum_keys"] if key not in sweeps]
     scene.write_text(json.dumps(stored))
 
-    assert "000000" not in {ref.scene for ref in DdadDataset(root, "skip").samples("train")}, "with LiDAR it is skipped"
-    dataset = DdadDataset(root, "skip", lidar=False)
+    assert "000000" not in {ref.scene for ref in DdadDataset(root).samples("train")}, "with LiDAR it is skipped"
+    dataset = DdadDataset(root, lidar=False)
     refs = [ref for ref in dataset.samples("train") if ref.scene == "000000"]
     assert len(refs) == 2
-    whole = DdadDataset(world, "skip")
+    whole = DdadDataset(world)
     for ref, known in zip(refs, whole.samples("train"), strict=True):
         rig = dataset.load("train", ref)
         assert ref.timestamp != known.timestamp, "the front camera's"
@@ -79,20 +79,20 @@ def test_rigs_that_have_no_lidar_are_where_their_front_camera_says(world: Path, 
 
 
 def test_image_files_are_the_bytes_on_disk(world: Path):
-    dataset = DdadDataset(world, "skip")
+    dataset = DdadDataset(world)
     ref = dataset.samples("train")[0]
     on_disk = [sorted((world / ref.scene / "rgb" / camera).iterdir())[0].read_bytes() for camera in RING]
     assert list(dataset.load("train", ref).image_files) == on_disk
 
 
 def test_reading_twice_gives_the_same(world: Path):
-    ref = DdadDataset(world, "skip").samples("val")[1]
-    first, second = (DdadDataset(world, "skip").load("val", ref) for _ in range(2))
+    ref = DdadDataset(world).samples("val")[1]
+    first, second = (DdadDataset(world).load("val", ref) for _ in range(2))
     assert_same_rig(first, second)
 
 
 def test_a_worker_gets_little_and_reads_the_same(world: Path):
-    dataset = DdadDataset(world, "skip")
+    dataset = DdadDataset(world)
     ref = dataset.samples("val")[0]
     pickled = pickle.dumps(dataset)
     assert len(pickled) < 2000, "no scene travels to a worker"
@@ -103,19 +103,19 @@ def test_opening_does_not_read_the_scenes(world: Path, tmp_path: Path):
     root = shutil.copytree(world, tmp_path / "world")
     for scene in root.glob("*/scene_*.json"):
         scene.unlink()
-    assert DdadDataset(root, "fail").cameras == RING
+    assert DdadDataset(root).cameras == RING
 
 
 def test_a_scene_that_is_not_on_disk_matters_only_to_its_split(world: Path, tmp_path: Path):
     root = shutil.copytree(world, tmp_path / "world", ignore=shutil.ignore_patterns("000000", "incomplete"))
-    dataset = DdadDataset(root, "fail")
+    dataset = DdadDataset(root)
     assert len(dataset.samples("val")) == 2
     with pytest.raises(DatasetError, match=r"000000/scene_.*\.json: cannot be read"):
         dataset.samples("train")
 
 
 def test_incomplete_samples_are_listed_and_skipped(world: Path):
-    dataset = DdadDataset(world, "skip")
+    dataset = DdadDataset(world)
     lacking = [str(sample) for sample in dataset.incomplete("train")]
     assert lacking == [
         "incomplete sample 000000 lacks CAMERA_07, CAMERA_09, CAMERA_08",
@@ -125,16 +125,9 @@ def test_incomplete_samples_are_listed_and_skipped(world: Path):
     assert dataset.incomplete("val") == ()
 
 
-def test_incomplete_samples_are_refused_on_demand(world: Path):
-    dataset = DdadDataset(world, "fail")
-    with pytest.raises(DatasetError, match=r"2 incomplete samples \(incomplete sample 000000.*--on-missing skip"):
-        dataset.samples("train")
-    assert len(dataset.samples("val")) == 2
-
-
 def test_an_incomplete_sample_cannot_be_loaded(world: Path):
     with pytest.raises(DatasetError, match="incomplete sample 000000 lacks CAMERA_07"):
-        DdadDataset(world, "skip").load("train", SampleRef("incomplete", "000000", 0))
+        DdadDataset(world).load("train", SampleRef("incomplete", "000000", 0))
 
 
 def test_three_cameras_make_a_dataset_of_their_own(tmp_path: Path):
@@ -142,7 +135,7 @@ def test_three_cameras_make_a_dataset_of_their_own(tmp_path: Path):
     shutil.rmtree(root / "000000")
     scene = next((root / "incomplete").glob("scene_*.json")).name
     (root / "ddad.json").write_text(f'{{"scene_splits": {{"2": {{"filenames": ["incomplete/{scene}"]}}}}}}')
-    dataset = DdadDataset(root, "fail")
+    dataset = DdadDataset(root)
     assert dataset.splits == ("test",)
     assert dataset.cameras == FRONT_CAMERAS
     assert dataset.adjacent_pairs == ((0, 1), (2, 0))
@@ -156,12 +149,12 @@ def test_scenes_that_share_a_folder_are_named_by_their_path(tmp_path: Path):
     (root / "ddad.json").write_text(
         '{"scene_splits": {"0": {"filenames": ["000000/scene_b.json", "000000/scene_a.json"]}}}'
     )
-    scenes = [ref.scene for ref in DdadDataset(root, "fail").samples("train")]
+    scenes = [ref.scene for ref in DdadDataset(root).samples("train")]
     assert scenes == ["000000/scene_b", "000000/scene_a"]
 
 
 def test_lidar_capacity_covers_a_whole_sweep(world: Path):
-    dataset = DdadDataset(world, "skip")
+    dataset = DdadDataset(world)
     capacity = dataset.lidar_capacity("train")
     sweeps = [len(np.load(path)["data"]) for path in (world / "000000").glob("point_cloud/LIDAR/*.npz")]
     assert capacity % 4096 == 0

@@ -31,7 +31,7 @@ def root(whole: Path, tmp_path: Path) -> Path:
 
 
 def read_all(root: Path) -> None:
-    dataset = DdadDataset(root, "fail")
+    dataset = DdadDataset(root)
     for split in dataset.splits:
         for ref in dataset.samples(split):
             dataset.load(split, ref)
@@ -198,7 +198,7 @@ def test_damage_to_a_sweep_shows_in_its_header(root: Path, case: str):
     damage, _ = DAMAGES[f"sweep {case}"]
     named = damage(root)
     with pytest.raises(DatasetError, match="is not a LiDAR sweep") as error:
-        DdadDataset(root, "fail").lidar_capacity("train")
+        DdadDataset(root).lidar_capacity("train")
     assert named in str(error.value)
 
 
@@ -208,32 +208,32 @@ def test_the_undamaged_dataset_reads(root: Path):
 
 def test_a_folder_that_is_not_there(tmp_path: Path):
     with pytest.raises(DatasetError, match="no such folder; expected the folder that holds"):
-        DdadDataset(tmp_path / "nowhere", "skip")
+        DdadDataset(tmp_path / "nowhere")
 
 
 def test_a_folder_without_a_dataset(tmp_path: Path):
     with pytest.raises(DatasetError, match=r"holds no ddad\.json"):
-        DdadDataset(tmp_path, "skip")
+        DdadDataset(tmp_path)
 
 
 def test_a_folder_too_high_names_the_right_one(root: Path):
     with pytest.raises(DatasetError, match=f"use {root}"):
-        DdadDataset(root.parent, "skip")
+        DdadDataset(root.parent)
 
 
 def test_a_dataset_without_calibrations(root: Path):
     for calibration in root.glob("*/calibration/*.json"):
         calibration.unlink()
     with pytest.raises(DatasetError, match="none of its scenes has a camera"):
-        DdadDataset(root, "skip")
+        DdadDataset(root)
 
 
 def test_an_unknown_split(root: Path):
     with pytest.raises(DatasetError, match="has no split 'test'; expected one of train, val"):
-        DdadDataset(root, "skip").samples("test")
+        DdadDataset(root).samples("test")
 
 
 @pytest.mark.parametrize("ref", [SampleRef("000001", "000000", 0), SampleRef("000000", "000007", 0)])
 def test_a_sample_that_the_split_lacks(root: Path, ref: SampleRef):
     with pytest.raises(DatasetError, match=f"no sample {ref.sample} in scene {ref.scene}"):
-        DdadDataset(root, "skip").load("train", ref)
+        DdadDataset(root).load("train", ref)

@@ -18,7 +18,7 @@ from tests.real_data import real_data
 
 @pytest.fixture(scope="module")
 def rig() -> RigFrames:
-    dataset = DdadDataset(real_data("ddad_sample"), "skip")
+    dataset = DdadDataset(real_data("ddad_sample"))
     return dataset.load("train", next(ref for ref in dataset.samples("train") if ref.scene == "scene_02"))
 
 
@@ -74,7 +74,7 @@ def test_images_and_geometry_are_the_toolkits(rig: RigFrames, camera: str):
 
 @pytest.mark.real_data
 def test_the_parked_car_with_three_cameras_is_incomplete():
-    dataset = DdadDataset(real_data("ddad_sample"), "skip")
+    dataset = DdadDataset(real_data("ddad_sample"))
     assert dataset.cameras == RING
     assert [str(sample) for sample in dataset.incomplete("val")] == [
         f"scene_01 sample 00000{index} lacks CAMERA_07, CAMERA_09, CAMERA_08" for index in range(3)
@@ -84,7 +84,7 @@ def test_the_parked_car_with_three_cameras_is_incomplete():
 
 @pytest.mark.real_data
 def test_capacity_holds_the_largest_sweep():
-    dataset = DdadDataset(real_data("ddad_sample"), "skip")
+    dataset = DdadDataset(real_data("ddad_sample"))
     sweeps = real_data("ddad_sample", "scene_02", "point_cloud", "LIDAR").glob("*.npz")
     largest = max(len(np.load(path)["data"]) for path in sweeps)
     assert largest <= dataset.lidar_capacity("train") < largest + 4096
@@ -94,7 +94,7 @@ def test_capacity_holds_the_largest_sweep():
 def test_depth_maps_equal_those_of_the_installed_toolkit(tmp_path: Path):
     toolkit = installed_toolkit()
     root = write_dgp_world(tmp_path / "world")
-    ours = DdadDataset(root, "fail")
+    ours = DdadDataset(root)
     theirs = toolkit.SynchronizedSceneDataset(
         str(root / "ddad.json"), split="train", datum_names=[*RING, "LIDAR"], generate_depth_from_datum="LIDAR"
     )

@@ -51,7 +51,7 @@ def root(world: Path, tmp_path: Path) -> Path:
 
 
 def test_a_rig_is_what_the_world_wrote(world: Path):
-    dataset = FolderDataset(world, "fail")
+    dataset = FolderDataset(world)
     assert dataset.cameras == CAMERAS
     assert len(dataset.adjacent_pairs) == 6
     assert [(s.scene, s.sample) for s in dataset.samples("val")] == [("wednesday", f"{i:03d}") for i in range(RIGS)]
@@ -77,7 +77,7 @@ def test_a_rig_is_what_the_world_wrote(world: Path):
 def test_every_form_of_point_cloud_gives_the_same_points(world: Path, tmp_path: Path, form: str):
     other = write_folder_world(tmp_path / "world", *FORMS[form])
     for split in ("train", "val"):
-        ours, theirs = FolderDataset(world, "fail"), FolderDataset(other, "fail")
+        ours, theirs = FolderDataset(world), FolderDataset(other)
         for ref in ours.samples(split):
             for a, b in zip(ours.load(split, ref).lidar, theirs.load(split, ref).lidar, strict=True):
                 np.testing.assert_array_equal(a.uv_px, b.uv_px)
@@ -86,21 +86,21 @@ def test_every_form_of_point_cloud_gives_the_same_points(world: Path, tmp_path: 
 
 
 def test_a_copy_that_travelled_reads_the_same(world: Path):
-    dataset = FolderDataset(world, "fail")
+    dataset = FolderDataset(world)
     ref = dataset.samples("train")[3]
     expected, found = dataset.load("train", ref), pickle.loads(pickle.dumps(dataset)).load("train", ref)
     np.testing.assert_array_equal(found.lidar[2].depth_m, expected.lidar[2].depth_m)
 
 
 def test_conditions_are_those_of_the_scenes(world: Path):
-    notes = FolderDataset(world, "fail").notes("train")
+    notes = FolderDataset(world).notes("train")
     assert notes.scene_conditions == {"monday": ("dusk",), "tuesday": ("dusk",)}
 
 
 def test_poses_may_be_left_out(root: Path):
     edit(root / "wednesday/scene.json", lambda scene: [rig.pop("world_from_car") for rig in scene["rigs"]])
     edit(root / "wednesday/scene.json", lambda scene: [rig.pop("world_from_car_at_image") for rig in scene["rigs"]])
-    dataset = FolderDataset(root, "fail")
+    dataset = FolderDataset(root)
     rig = dataset.load("val", dataset.samples("val")[0])
     np.testing.assert_array_equal(rig.world_from_rig, np.eye(4))
     np.testing.assert_array_equal(rig.world_from_camera, rig.rig_from_camera)
@@ -111,7 +111,7 @@ def test_without_lidar_none_is_needed(root: Path):
     for path in root.rglob("*.json"):
         edit(path, lambda content: content.pop("lidar"))
     edit(root / "wednesday/scene.json", lambda scene: [rig.pop("points") for rig in scene["rigs"]])
-    dataset = FolderDataset(root, "fail", lidar=False)
+    dataset = FolderDataset(root, lidar=False)
     assert [len(view.depth_m) for view in dataset.load("val", dataset.samples("val")[0]).lidar] == [0] * 6
     assert "pass --without-lidar" in refused(root)
 
@@ -123,7 +123,7 @@ def edit(path: Path, change: Callable[[Any], object]) -> None:
 
 
 def read_all(root: Path) -> None:
-    dataset = FolderDataset(root, "fail")
+    dataset = FolderDataset(root)
     for split in dataset.splits:
         dataset.lidar_capacity(split)
         for ref in dataset.samples(split):
@@ -172,9 +172,6 @@ def test_what_is_wrong_with_the_dataset_file(root: Path, change: Callable[[Any],
         (lambda s: s["rigs"][1].update(sample=s["rigs"][0]["sample"]), "gives two rigs the same sample name"),
         (lambda s: s["rigs"][0]["images"].update(top="x.jpg"), "rig 000 names the camera top"),
         (lambda s: s["cameras"].pop("back"), "has the cameras front, front_left, back_left, back_right, front_right"),
-        (lambda s: s["rigs"][0]["images"].pop("back"), "monday sample 000 lacks back"),
-        (lambda s: s["rigs"][0].update(points="lidar/gone.bin"), "monday sample 000 lacks points"),
-        (lambda s: s["rigs"][0].pop("points"), "monday sample 000 lacks points"),
         (
             lambda s: s["rigs"][0].update(points="scene.json"),
             "is of no known form; expected a point cloud that ends in",
@@ -186,6 +183,22 @@ def test_what_is_wrong_with_the_dataset_file(root: Path, change: Callable[[Any],
 def test_what_is_wrong_with_a_scene(root: Path, change: Callable[[Any], object], said: str):
     edit(root / "monday/scene.json", change)
     assert said in refused(root)
+
+
+@pytest.mark.parametrize(
+    ("change", "lacks"),
+    [
+        (lambda rig: rig["images"].pop("back"), "back"),
+        (lambda rig: rig.update(points="lidar/gone.bin"), "points"),
+        (lambda rig: rig.pop("points"), "points"),
+    ],
+)
+def test_a_rig_without_an_image_or_the_points_is_incomplete(root: Path, change: Callable[[Any], object], lacks: str):
+    rigs = len(FolderDataset(root).samples("train"))
+    edit(root / "monday/scene.json", lambda scene: change(scene["rigs"][0]))
+    dataset = FolderDataset(root)
+    assert list(map(str, dataset.incomplete("train"))) == [f"monday sample 000 lacks {lacks}"]
+    assert len(dataset.samples("train")) == rigs - 1
 
 
 @pytest.mark.parametrize("name", ["dataset.json", "monday/scene.json"])

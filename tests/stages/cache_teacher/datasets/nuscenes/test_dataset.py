@@ -24,7 +24,7 @@ from stages.cache_teacher.datasets.nuscenes.rig import matrix_of, read_sweep, wo
 
 
 def opened(root: Path, *, lidar: bool = True, **settings: Any) -> NuscenesDataset:
-    return NuscenesDataset(root, NuscenesSettings(**settings), "fail", lidar=lidar)
+    return NuscenesDataset(root, NuscenesSettings(**settings), lidar=lidar)
 
 
 def test_splits_are_the_official_ones(world: Path):

@@ -23,7 +23,7 @@ RING = ("CAM_FRONT", "CAM_FRONT_LEFT", "CAM_BACK_LEFT", "CAM_BACK", "CAM_BACK_RI
 
 @pytest.fixture(scope="module")
 def rig() -> RigFrames:
-    dataset = NuscenesDataset(real_data("nuscenes_sample"), NuscenesSettings(), "fail")
+    dataset = NuscenesDataset(real_data("nuscenes_sample"), NuscenesSettings())
     assert dataset.cameras == RING
     (sample,) = dataset.samples("train")
     return dataset.load("train", sample)

@@ -52,7 +52,7 @@ def test_a_dataset_may_have_one_split_alone(tmp_path: Path) -> None:
 
 
 def test_the_dataset_has_what_the_spec_says(street: Path) -> None:
-    dataset = DdadDataset(street, "fail")
+    dataset = DdadDataset(street)
     assert [(ref.scene, ref.sample) for ref in dataset.samples("train")] == [
         ("000003", "000000"), ("000003", "000001"), ("000004", "000000"), ("000004", "000001"),
     ]  # fmt: skip

@@ -40,7 +40,7 @@ def root(rendered: list[StreetRig], tmp_path_factory: pytest.TempPathFactory) ->
 
 @pytest.fixture(scope="module")
 def read(root: Path) -> list[RigFrames]:
-    dataset = DdadDataset(root, "fail")
+    dataset = DdadDataset(root)
     return [dataset.load("train", ref) for ref in dataset.samples("train")]
 
 
@@ -49,7 +49,7 @@ def pairs(rendered: list[StreetRig], read: list[RigFrames]) -> Iterator[tuple[St
 
 
 def test_the_dataset_is_one_of_ddads(root: Path, rendered: list[StreetRig]) -> None:
-    dataset = DdadDataset(root, "fail")
+    dataset = DdadDataset(root)
     assert (
         dataset.cameras
         == rendered[0].cameras
@@ -124,7 +124,7 @@ def test_cars_that_look_the_same_share_a_group(rendered: list[StreetRig], tmp_pa
 def test_without_lidar_a_sweep_still_says_where_the_car_was(rendered: list[StreetRig], tmp_path: Path) -> None:
     write_scene(tmp_path / "a", "a", rendered, lidar=False)
     write_dataset_file(tmp_path, "1", {"train": ["a"], "val": ["a"]})
-    dataset = DdadDataset(tmp_path, "fail")
+    dataset = DdadDataset(tmp_path)
     rig = dataset.load("train", dataset.samples("train")[0])
     assert [len(points.depth_m) for points in rig.lidar] == [0] * 6
     assert np.linalg.norm(rig.world_from_rig[:3, 3] - rendered[0].world_from_lidar[:3, 3]) < 3
@@ -166,13 +166,13 @@ def test_rounding_a_depth_is_to_the_nearest() -> None:
 def test_the_installed_toolkit_reads_the_same_depth(root: Path, read: list[RigFrames]) -> None:
     toolkit = installed_toolkit()
     theirs = toolkit.SynchronizedSceneDataset(
-        str(root / "ddad.json"), split="train", datum_names=[*DdadDataset(root, "fail").cameras, "LIDAR"],
+        str(root / "ddad.json"), split="train", datum_names=[*DdadDataset(root).cameras, "LIDAR"],
         requested_annotations=("depth",),
     )  # fmt: skip
     for index, rig in enumerate(read):
         datums = {datum["datum_name"]: datum for datum in theirs[index][0]}
         assert rig.dense_depth_m is not None
-        for camera, depth_m in zip(DdadDataset(root, "fail").cameras, rig.dense_depth_m, strict=True):
+        for camera, depth_m in zip(DdadDataset(root).cameras, rig.dense_depth_m, strict=True):
             np.testing.assert_array_equal(datums[camera]["depth"].depth, depth_m)
 
 
@@ -182,7 +182,7 @@ def test_a_sample_without_one_depth_map_has_no_dense_depth(root: Path, tmp_path:
     scene = json.loads(path.read_text())
     del scene["data"][-1]["datum"]["image"]["annotations"]["6"]
     path.write_text(json.dumps(scene))
-    dataset = DdadDataset(copy, "fail")
+    dataset = DdadDataset(copy)
     first, second = dataset.samples("train")
     assert dataset.without_dense_depth("train") == second
     assert dataset.load("train", first).dense_depth_m is not None
@@ -204,6 +204,6 @@ def test_a_depth_map_that_is_none_is_named(root: Path, tmp_path: Path, data: np.
     path.unlink()
     if data is not None:
         np.savez_compressed(path, data=data)
-    dataset = DdadDataset(copy, "fail")
+    dataset = DdadDataset(copy)
     with pytest.raises(DatasetError, match=rf"CAMERA_07/{path.name}: .*({found})"):
         dataset.load("train", dataset.samples("train")[0])
