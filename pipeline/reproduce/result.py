@@ -10,6 +10,7 @@ from pipeline.study import result as study_result
 from pipeline.study.figures import Figure, Figures, change, figures_of, gain
 from pipeline.study.parts import seconds
 from pipeline.study.result import Row, ScoredData, StudyResult
+from pipeline.study.two_runs import read_evaluation
 
 
 class Data(ScoredData):
@@ -34,9 +35,7 @@ def collect(comparison: Comparison) -> ComparisonResult:
     study = comparison.study
     found = study_result.collect(study)
     figures = {
-        trial.name: [
-            figures_of(study_result.read_evaluation(study.metrics(trial, seed)), "student") for seed in study.seeds
-        ]
+        trial.name: [figures_of(read_evaluation(study.metrics(trial, seed)), "student") for seed in study.seeds]
         for trial in study.trials
     }
     rows = [_with_changes(row, figures) for row in found.rows]

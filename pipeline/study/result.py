@@ -6,7 +6,6 @@ import functools
 import os
 import platform
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Literal
 
 import torch
@@ -21,6 +20,7 @@ from pipeline.study.part import Failure, finished
 from pipeline.study.parts import seconds, wall_time
 from pipeline.study.study import Study
 from pipeline.study.trial import Label, Trial
+from pipeline.study.two_runs import read_evaluation
 from stages.device import choose_device
 from stages.evaluate.protocol import Protocol
 from stages.evaluate.result import Evaluation
@@ -146,11 +146,6 @@ def collect(study: Study, failures: Sequence[Failure] = ()) -> StudyResult:
         seconds=seconds(study.parts(), study.records),
         wall_s=wall_time(study.records),
     )
-
-
-def read_evaluation(file: Path) -> Evaluation:
-    """What stage 3 wrote."""
-    return Evaluation.model_validate_json(file.read_bytes())
 
 
 def scored_data(study: Study) -> ScoredData:

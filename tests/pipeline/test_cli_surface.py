@@ -24,6 +24,7 @@ SURFACE = {
         "--fast-dev-run",
     },
     "evaluate": {"--cache", "--run", "--split", "--protocol", "--teacher", "--device", "--config", "--set"},
+    "compare": {"first", "second", "--split", "--protocol", "--out"},
     "inspect": {"cache", "--json", "--sheet", "--split", "--rig", "--teacher"},
     "verify": {
         "cache", "--threads", "--json", "--repair", "--root", "--teacher", "--ego-masks", "--tokens", "--workers",
