@@ -4,7 +4,18 @@ from __future__ import annotations
 
 import typer
 
-from pipeline.commands import ablate, cache_teacher, compare, evaluate, inspect, reproduce, street, train, verify
+from pipeline.commands import (
+    ablate,
+    cache_teacher,
+    compare,
+    evaluate,
+    inspect,
+    latency,
+    reproduce,
+    street,
+    train,
+    verify,
+)
 
 app = typer.Typer(
     name="fsmde",
@@ -19,6 +30,7 @@ app.command("cache-teacher")(cache_teacher.command)
 app.command("train")(train.command)
 app.command("evaluate")(evaluate.command)
 app.command("compare")(compare.command)
+app.command("latency")(latency.command)
 app.command("inspect")(inspect.command)
 app.command("verify")(verify.command)
 app.command("reproduce")(reproduce.command)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from cache_schema import Cache
-from pipeline.reproduce.latency import Latency
+from pipeline.latency import Latency
 from pipeline.reproduce.plan import Comparison
 from pipeline.reproduce.variants import BASELINE
 from pipeline.study import result as study_result

@@ -25,6 +25,7 @@ SURFACE = {
     },
     "evaluate": {"--cache", "--run", "--split", "--protocol", "--teacher", "--device", "--config", "--set"},
     "compare": {"first", "second", "--split", "--protocol", "--out"},
+    "latency": {"--run", "--cache", "--teacher", "--split", "--threads", "--device"},
     "inspect": {"cache", "--json", "--sheet", "--split", "--rig", "--teacher"},
     "verify": {
         "cache", "--threads", "--json", "--repair", "--root", "--teacher", "--ego-masks", "--tokens", "--workers",
