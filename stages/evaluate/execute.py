@@ -2,43 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 
 import numpy as np
-import torch
-from jaxtyping import Float
 
-from cache_schema import CachedRig, TargetReader
+from cache_schema import CachedRig
 from cache_schema.durable import write_atomic
 from cache_schema.errors import EvaluationError
-from cache_schema.soft_targets import expand, expected_position
-from stages.device import choose_device
 from stages.evaluate.parts import intervals, part_scores, worst_rigs
 from stages.evaluate.plan import EvaluationPlan
-from stages.evaluate.prediction import Alignment, aligned, compare
+from stages.evaluate.prediction import aligned, compare
 from stages.evaluate.protocol import Protocol
 from stages.evaluate.result import Evaluation
 from stages.evaluate.rig_scores import RigScores, rig_scores_file, write_rig_scores
 from stages.evaluate.scoring import Scorer
+from stages.evaluate.subjects import Maps, Subject, student_subject, teacher_subject
 from stages.evaluate.truth import Truth, dense_truth, lidar_truth
 from stages.progress import Progress
-from stages.train.student import load_student, resize_images
-
-Maps = Float[np.ndarray, "V h w"]
-MEDIAN_ONLY = ", median only"
-"""What is put to a teacher's name where its disparity is scaled and not shifted."""
-
-
-@dataclass(frozen=True)
-class Subject:
-    """What is scored: its maps of a rig, from the rig's number and the rig, and the ways to make them metric."""
-
-    name: str
-    maps: Callable[[int, CachedRig], Maps]
-    called: Mapping[Alignment, str]
-    """The subject's name in results, by alignment."""
 
 
 def execute(plan: EvaluationPlan, progress: Progress, *, code_version: str) -> tuple[Evaluation, ...]:
@@ -66,6 +46,11 @@ def execute(plan: EvaluationPlan, progress: Progress, *, code_version: str) -> t
             write_rig_scores(rig_scores_file(output), rig_scores)
             write_atomic(output, evaluation.model_dump_json(indent=2) + "\n")
     return tuple(evaluations)
+
+
+def _subjects(plan: EvaluationPlan) -> list[Subject]:
+    students = [] if plan.student_folder is None else [student_subject(plan.student_folder, plan.config.device)]
+    return [*students, *(teacher_subject(name, targets) for name, targets in plan.teachers.items())]
 
 
 class _Table:
@@ -144,33 +129,6 @@ class _Table:
         if "dense" in self._plan.truths:
             truths.append(dense_truth(self._plan.frames.dense_depth(index), rig, self.protocol, self._dataset))
         return truths
-
-
-def _subjects(plan: EvaluationPlan) -> list[Subject]:
-    students = [] if plan.student_folder is None else [_student(plan, plan.student_folder)]
-    return [*students, *(_teacher(name, targets) for name, targets in plan.teachers.items())]
-
-
-def _student(plan: EvaluationPlan, folder: Path) -> Subject:
-    device = choose_device(plan.config.device)
-    student = load_student(folder, device)
-
-    def predict(_: int, rig: CachedRig) -> Maps:
-        size = student.config.image_size or rig.images.shape[1:3]
-        images = torch.from_numpy(resize_images(rig.images, size)).to(device)
-        with torch.inference_mode():
-            depth_m: Maps = student(images[None]).depth_m[0].float().cpu().numpy()
-        return depth_m
-
-    return Subject("student", predict, {"metric": "student"})
-
-
-def _teacher(name: str, targets: TargetReader) -> Subject:
-    def disparity(index: int, _: CachedRig) -> Maps:
-        return np.asarray(expected_position(expand(targets[index].encoded, targets.spec), targets.spec.bins))
-
-    called = f"teacher {name}"
-    return Subject(called, disparity, {"disparity_least_squares": called, "disparity_median": f"{called}{MEDIAN_ONLY}"})
 
 
 def _refuse_nonfinite(name: str, rig: CachedRig, maps: Maps, cameras: Sequence[str]) -> None:
