@@ -15,6 +15,7 @@ from pipeline.commands import (
     street,
     train,
     verify,
+    view,
 )
 
 app = typer.Typer(
@@ -31,6 +32,7 @@ app.command("train")(train.command)
 app.command("evaluate")(evaluate.command)
 app.command("compare")(compare.command)
 app.command("latency")(latency.command)
+app.command("view")(view.command)
 app.command("inspect")(inspect.command)
 app.command("verify")(verify.command)
 app.command("reproduce")(reproduce.command)

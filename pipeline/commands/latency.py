@@ -47,4 +47,4 @@ def command(
             f"Written to {run / RESULT}",
         )
         for line in lines:
-            console.print(line, markup=False, highlight=False)
+            console.print(line, markup=False, highlight=False, soft_wrap=True)
