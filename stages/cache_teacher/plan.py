@@ -88,7 +88,7 @@ class CachePlan:
         height, width = self.config.image.height, self.config.image.width
         lines = [
             f"dataset  {self.identity.name} {self.identity.version} at {self.config.root}",
-            f"ring     {ring}; {len(self.identity.adjacent_pairs)} adjacent pairs",
+            f"ring     {ring}; {counted(len(self.identity.adjacent_pairs), 'adjacent pair')}",
             f"images   {width} × {height}, {self.config.image.encoding}",
             f"teacher  {self.config.teacher.id}, in the cache as {self.teacher_name}",
         ]
