@@ -16,6 +16,8 @@ pytest.importorskip("nuscenes", reason="needs nuscenes-devkit: make test-nuscene
 
 from stages.cache_teacher.datasets.nuscenes.dataset import NuscenesDataset
 
+NEEDED = ("sensor", "calibrated_sensor", "ego_pose", "scene", "sample", "sample_data")
+
 
 @pytest.fixture
 def root(world: Path, tmp_path: Path) -> Path:
@@ -34,10 +36,26 @@ def table(root: Path, name: str) -> Path:
     return root / VERSION / f"{name}.json"
 
 
-def edit(root: Path, name: str, change: Callable[[Any], object]) -> None:
+def edit(root: Path, name: str, change: Callable[[Any], bool]) -> list[str]:
+    """Change records of a table; the tokens of those for which `change` is true."""
     records = json.loads(table(root, name).read_text())
-    changed = change(records)
-    table(root, name).write_text(json.dumps(records if changed is None else changed))
+    tokens = [record["token"] for record in records if change(record)]
+    table(root, name).write_text(json.dumps(records))
+    return tokens
+
+
+def edit_first(root: Path, name: str, change: Callable[[Any], object]) -> str:
+    """Change the first record of a table; its token."""
+    records = json.loads(table(root, name).read_text())
+    change(records[0])
+    table(root, name).write_text(json.dumps(records))
+    return str(records[0]["token"])
+
+
+def keep(root: Path, name: str, kept: Callable[[Any], bool]) -> None:
+    """Drop the other records of a table."""
+    records = json.loads(table(root, name).read_text())
+    table(root, name).write_text(json.dumps([record for record in records if kept(record)]))
 
 
 def only(root: Path, pattern: str) -> Path:
@@ -73,50 +91,168 @@ def test_two_versions_and_none_asked_for(root: Path):
     assert "it has v1.0-mini, v1.0-trainval: pass one with --version" in refused(root)
 
 
-@pytest.mark.parametrize("name", ["sample", "ego_pose", "map", "sample_data"])
-def test_a_missing_table(root: Path, name: str):
+@pytest.mark.parametrize("asked", [None, VERSION])
+@pytest.mark.parametrize("name", NEEDED)
+def test_a_missing_table(root: Path, name: str, asked: str | None):
     table(root, name).unlink()
-    assert f"{name}.json: is missing" in refused(root, version=VERSION)
+    assert f"{table(root, name)}: is missing" in refused(root, version=asked)
 
 
-@pytest.mark.parametrize("content", [b"", b"[{", b"\xff\xfe", b"{}", b"[1]", b'[{"token": 1}]'])
-@pytest.mark.parametrize("name", ["sample_data", "calibrated_sensor", "scene"])
-def test_a_damaged_table(root: Path, name: str, content: bytes):
-    table(root, name).write_bytes(content)
-    refused(root)
+@pytest.mark.parametrize("asked", [None, VERSION])
+def test_the_folder_of_the_tables_instead_of_the_one_above(world: Path, asked: str | None):
+    message = refused(world / VERSION, version=asked)
+    assert "is a folder of tables" in message
+    assert message.endswith(f"pass --root {world} --version {VERSION}")
+
+
+def test_the_folder_of_the_tables_from_inside(world: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(world / VERSION)
+    with pytest.raises(DatasetError, match=f"pass --root {world} --version {VERSION}$"):
+        read_all(Path("."))
 
 
 @pytest.mark.parametrize(
-    ("name", "change"),
+    ("content", "said"),
     [
-        ("scene", lambda records: records[0].update(first_sample_token="gone")),
-        ("scene", lambda records: records[0].pop("description") and None),
-        ("scene", lambda records: records[0].update(nbr_samples=99)),
-        ("sample", lambda records: records[0].update(next="gone")),
-        ("ego_pose", lambda records: records[0].update(rotation=[0, 0, 0, 0])),
-        ("ego_pose", lambda records: records[0].update(rotation=[1, 0, 0])),
-        ("ego_pose", lambda records: records[0].update(translation=[1, float("nan"), 0])),
-        ("ego_pose", lambda records: records.pop(0) and None),
-        ("calibrated_sensor", lambda records: records[0].update(camera_intrinsic=[[1, 2], [3, 4]])),
-        ("sensor", lambda records: [record for record in records if record["modality"] != "camera"]),
+        (b"", "is empty"),
+        (b"[{", "cannot be read (Expecting property name"),
+        (b'[{"token": "a', "cannot be read (Unterminated string"),
+        (b"\xff\xfe", "cannot be read ('utf-8' codec"),
+        (b"[" * 100_000, "cannot be read (maximum recursion depth"),
+        (b"{}", "is not a list"),
+        (b"3", "is not a list"),
+        (b"[1]", "has 1 in its list"),
+        (b'[{"name": "a"}]', "has {'name': 'a'} in its list"),
+        (b'[{"token": 1}]', "record 1 has the token 1; expected a valid string"),
+        (b'[{"token": "a"}]', "record a lacks the field"),
     ],
 )
-def test_tables_that_do_not_fit_together(root: Path, name: str, change: Callable[[Any], object]):
-    edit(root, name, change)
-    refused(root)
+@pytest.mark.parametrize("name", NEEDED)
+def test_a_damaged_table(root: Path, name: str, content: bytes, said: str):
+    table(root, name).write_bytes(content)
+    message = refused(root)
+    if name == "ego_pose" and b"token" in content:
+        assert f"expected the token of a record of {name}.json" in message  # no image was taken at that pose
+    else:
+        assert message.startswith(f"{table(root, name)}: ")
+        assert said in message
+    assert message.endswith("extract the metadata again")
+
+
+FIELDS = [
+    ("sensor", ["channel", "modality"]),
+    ("calibrated_sensor", ["sensor_token", "rotation", "translation", "camera_intrinsic"]),
+    ("ego_pose", ["rotation", "translation"]),
+    ("scene", ["name", "description", "nbr_samples", "first_sample_token"]),
+    ("sample", ["timestamp", "scene_token", "next"]),
+    (
+        "sample_data",
+        ["sample_token", "ego_pose_token", "calibrated_sensor_token", "timestamp", "is_key_frame", "filename", "prev"],
+    ),
+]
+
+
+@pytest.mark.parametrize(("name", "field"), [(name, field) for name, fields in FIELDS for field in fields])
+def test_a_record_without_a_field(root: Path, name: str, field: str):
+    token = edit_first(root, name, lambda record: record.pop(field))
+    assert refused(root) == f"{table(root, name)}: record {token} lacks the field {field}; extract the metadata again"
+
+
+@pytest.mark.parametrize(
+    ("name", "field", "value", "expected"),
+    [
+        ("sample_data", "sample_token", "gone", "expected the token of a record of sample.json"),
+        ("sample_data", "ego_pose_token", "gone", "expected the token of a record of ego_pose.json"),
+        ("sample_data", "calibrated_sensor_token", "gone", "expected the token of a record of calibrated_sensor.json"),
+        ("sample_data", "filename", None, "expected a valid string"),
+        ("sample_data", "timestamp", "noon", "expected a valid integer"),
+        ("calibrated_sensor", "sensor_token", "gone", "expected the token of a record of sensor.json"),
+        ("calibrated_sensor", "camera_intrinsic", [[1.0, 2.0], [3.0, 4.0]], "expected 3 × 3 finite numbers"),
+        ("calibrated_sensor", "rotation", [1.0, 0.0, 0.0], "expected a unit quaternion w, x, y, z"),
+        ("calibrated_sensor", "translation", [1.0, 0.0], "expected x, y, z in metres"),
+        ("ego_pose", "rotation", [0.0, 0.0, 0.0, 0.0], "expected a unit quaternion w, x, y, z"),
+        ("ego_pose", "rotation", [1.0, 0.0, 0.0], "expected a unit quaternion w, x, y, z"),
+        ("ego_pose", "translation", [1.0, float("nan"), 0.0], "expected x, y, z in metres"),
+        ("scene", "first_sample_token", "gone", "expected the token of a record of sample.json"),
+        ("scene", "nbr_samples", 99, f"expected {KEYFRAMES}, as many as there are"),
+        ("sample", "next", "gone", "expected the token of a record of sample.json"),
+        ("sample", "scene_token", "gone", "which leads to it"),
+    ],
+)
+def test_a_field_that_is_wrong(root: Path, name: str, field: str, value: object, expected: str):
+    token = edit_first(root, name, lambda record: record.update({field: value}))
+    message = refused(root)
+    assert message.startswith(f"{table(root, name)}: record {token} has the {field} ")
+    assert "".join(f"{value!r}".split()).strip("[]") in message.replace(" ", "")
+    assert expected in message
+    assert message.endswith("; extract the metadata again")
+
+
+def test_a_camera_without_intrinsics(root: Path):
+    token = edit_first(root, "calibrated_sensor", lambda record: record.update(camera_intrinsic=[]))
+    assert f"record {token} has the camera_intrinsic (); expected 3 × 3 numbers for CAM_FRONT;" in refused(root)
+
+
+def test_an_earlier_sweep_that_is_in_no_table(root: Path):
+    keyframe = NuscenesDataset(root, NuscenesSettings(sweeps=2)).samples("train")[1].lidar
+    assert keyframe is not None
+    (token,) = edit(root, "sample_data", lambda r: r["filename"] == keyframe.filename and r.update(prev="gone") is None)
+    read_all(root)
+    message = refused(root, sweeps=2)
+    assert f"record {token} has the prev 'gone'; expected the token of a record of sample_data.json" in message
+
+
+def test_no_camera(root: Path):
+    edit(root, "sensor", lambda record: record.update(modality="lidar") is None)
+    assert f"{table(root, 'calibrated_sensor')}: has no camera" in refused(root)
+
+
+def test_what_no_rig_needs_may_be_missing(root: Path):
+    for path in (root / VERSION).iterdir():
+        if path.stem not in NEEDED:
+            path.unlink()
+    shutil.rmtree(root / "maps")
+    read_all(root)
 
 
 def test_scenes_of_no_split(root: Path):
-    edit(root, "scene", lambda records: [record.update(name=f"mine-{i}") for i, record in enumerate(records)] and None)
+    edit(root, "scene", lambda record: record.update(name=f"mine-{record['name']}") is None)
     message = refused(root)
     assert "none of its 4 scenes is in an official split" in message
     assert "splits.json" in message
 
 
-@pytest.mark.parametrize("content", ["[", "[]", '{"train": 3}'])
-def test_damaged_splits_of_ones_own(root: Path, content: str):
+@pytest.mark.parametrize(
+    ("content", "found"),
+    [
+        ("[", "Invalid JSON: EOF while parsing a list"),
+        ('["scene-0061"]', "is ['scene-0061'];"),
+        ('{"train": "scene-0061"}', "train is 'scene-0061';"),
+        ('{"train": ["scene-0061", 3]}', "train.1 is 3;"),
+        (
+            '{"train": ["scene-0061", "scene-1"]}',
+            "names scene-1; the scenes that are there are scene-0061, scene-0553, scene-0103, …;",
+        ),
+        (
+            '{"train": ["scene-0061"], "val": ["scene-0103", "scene-0061"]}',
+            "names scene-0061 2 times, in train and val;",
+        ),
+        ('{"train": ["scene-0061", "scene-0061"]}', "names scene-0061 2 times, in train;"),
+    ],
+)
+def test_splits_of_ones_own_that_cannot_be_used(root: Path, content: str, found: str):
     (root / VERSION / "splits.json").write_text(content)
-    assert "splits.json" in refused(root)
+    message = refused(root)
+    assert message.startswith(f"{root / VERSION / 'splits.json'}: {found}")
+    assert 'expected {"train": ["<scene>", …], "val": ["<scene>", …]}' in message
+
+
+def test_a_split_of_which_no_scene_is_here(root: Path):
+    keep(root, "scene", lambda record: record["name"] == "scene-0061")
+    dataset = NuscenesDataset(root, NuscenesSettings())
+    assert (dataset.splits, dataset.absent_splits) == (("train",), ("val",))
+    with pytest.raises(DatasetError, match="has no scene of split 'val'; expected one of train"):
+        dataset.samples("val")
 
 
 @pytest.mark.parametrize("sensor", ["CAM_BACK", "LIDAR_TOP"])
@@ -126,7 +262,7 @@ def test_a_keyframe_without_a_camera_or_the_lidar_is_incomplete(root: Path, sens
         only(root, f"samples/{sensor}/scene-0061*").unlink()
     else:
         first = only(root, f"samples/{sensor}/scene-0061*").name
-        edit(root, "sample_data", lambda records: [r for r in records if not r["filename"].endswith(first)])
+        keep(root, "sample_data", lambda record: not record["filename"].endswith(first))
     dataset = NuscenesDataset(root, NuscenesSettings())
     assert len(dataset.samples("train")) == 2 * KEYFRAMES - 1
     assert [sample.lacks for sample in dataset.incomplete("train")] == [(sensor,)]
@@ -149,20 +285,10 @@ def test_a_damaged_image(root: Path):
 def test_a_file_outside_the_dataset(root: Path):
     (root / "samples" / "CAM_FRONT").rename(root.parent / "elsewhere")
     name = only(root.parent, "elsewhere/*").name
-    edit(
-        root,
-        "sample_data",
-        lambda records: (
-            [
-                r.update(filename="samples/../../elsewhere/" + Path(r["filename"]).name)
-                for r in records
-                if "/CAM_FRONT/" in r["filename"]
-            ]
-            and None
-        ),
-    )
+    outside = "samples/../../elsewhere"
+    edit(root, "sample_data", lambda r: r.update(filename=r["filename"].replace("samples/CAM_FRONT/", f"{outside}/")))
     message = refused(root)
-    assert f"elsewhere/{name}" in message
+    assert message.startswith(f"{table(root, 'sample_data')}: names the file '{outside}/{name}'")
     assert "expected a path inside" in message
 
 
