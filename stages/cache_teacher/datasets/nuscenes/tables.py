@@ -152,7 +152,9 @@ class _Reader:
         sample = scenes.follow(scene, "first_sample_token", samples)
         for number in range(1, scene.nbr_samples + 1):
             if sample.scene_token != scene.token:
-                raise samples.wrong(sample, "scene_token", f"expected {scene.token}, which leads to it")
+                raise samples.wrong(
+                    sample, "scene_token", f"expected the token of the scene that leads to it, {scene.token}"
+                )
             yield self._keyframe(scene.name, sample, sweeps)
             if number < scene.nbr_samples:
                 if not sample.next:

@@ -2,7 +2,8 @@
 
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -36,26 +37,12 @@ def table(root: Path, name: str) -> Path:
     return root / VERSION / f"{name}.json"
 
 
-def edit(root: Path, name: str, change: Callable[[Any], bool]) -> list[str]:
-    """Change records of a table; the tokens of those for which `change` is true."""
+@contextmanager
+def editing(root: Path, name: str) -> Iterator[list[Any]]:
+    """The records of a table, to be changed in place."""
     records = json.loads(table(root, name).read_text())
-    tokens = [record["token"] for record in records if change(record)]
+    yield records
     table(root, name).write_text(json.dumps(records))
-    return tokens
-
-
-def edit_first(root: Path, name: str, change: Callable[[Any], object]) -> str:
-    """Change the first record of a table; its token."""
-    records = json.loads(table(root, name).read_text())
-    change(records[0])
-    table(root, name).write_text(json.dumps(records))
-    return str(records[0]["token"])
-
-
-def keep(root: Path, name: str, kept: Callable[[Any], bool]) -> None:
-    """Drop the other records of a table."""
-    records = json.loads(table(root, name).read_text())
-    table(root, name).write_text(json.dumps([record for record in records if kept(record)]))
 
 
 def only(root: Path, pattern: str) -> Path:
@@ -123,19 +110,14 @@ def test_the_folder_of_the_tables_from_inside(world: Path, monkeypatch: pytest.M
         (b"3", "is not a list"),
         (b"[1]", "has 1 in its list"),
         (b'[{"name": "a"}]', "has {'name': 'a'} in its list"),
-        (b'[{"token": 1}]', "record 1 has the token 1; expected a valid string"),
-        (b'[{"token": "a"}]', "record a lacks the field"),
+        (b'[{"token": [1]}]', "has {'token': [1]} in its list"),
     ],
 )
 @pytest.mark.parametrize("name", NEEDED)
 def test_a_damaged_table(root: Path, name: str, content: bytes, said: str):
     table(root, name).write_bytes(content)
     message = refused(root)
-    if name == "ego_pose" and b"token" in content:
-        assert f"expected the token of a record of {name}.json" in message  # no image was taken at that pose
-    else:
-        assert message.startswith(f"{table(root, name)}: ")
-        assert said in message
+    assert message.startswith(f"{table(root, name)}: {said}")
     assert message.endswith("extract the metadata again")
 
 
@@ -154,8 +136,10 @@ FIELDS = [
 
 @pytest.mark.parametrize(("name", "field"), [(name, field) for name, fields in FIELDS for field in fields])
 def test_a_record_without_a_field(root: Path, name: str, field: str):
-    token = edit_first(root, name, lambda record: record.pop(field))
-    assert refused(root) == f"{table(root, name)}: record {token} lacks the field {field}; extract the metadata again"
+    with editing(root, name) as records:
+        del records[0][field]
+    found = f"record {records[0]['token']} lacks the field {field}"
+    assert refused(root) == f"{table(root, name)}: {found}; extract the metadata again"
 
 
 @pytest.mark.parametrize(
@@ -176,34 +160,40 @@ def test_a_record_without_a_field(root: Path, name: str, field: str):
         ("scene", "first_sample_token", "gone", "expected the token of a record of sample.json"),
         ("scene", "nbr_samples", 99, f"expected {KEYFRAMES}, as many as there are"),
         ("sample", "next", "gone", "expected the token of a record of sample.json"),
-        ("sample", "scene_token", "gone", "which leads to it"),
+        ("sample", "scene_token", "gone", "expected the token of the scene that leads to it"),
     ],
 )
 def test_a_field_that_is_wrong(root: Path, name: str, field: str, value: object, expected: str):
-    token = edit_first(root, name, lambda record: record.update({field: value}))
-    message = refused(root)
-    assert message.startswith(f"{table(root, name)}: record {token} has the {field} ")
-    assert "".join(f"{value!r}".split()).strip("[]") in message.replace(" ", "")
-    assert expected in message
-    assert message.endswith("; extract the metadata again")
+    with editing(root, name) as records:
+        records[0][field] = value
+    found = f"record {records[0]['token']} has the {field} {value!r}"
+    assert refused(root).startswith(f"{table(root, name)}: {found}; {expected}")
 
 
 def test_a_camera_without_intrinsics(root: Path):
-    token = edit_first(root, "calibrated_sensor", lambda record: record.update(camera_intrinsic=[]))
-    assert f"record {token} has the camera_intrinsic (); expected 3 × 3 numbers for CAM_FRONT;" in refused(root)
+    with editing(root, "calibrated_sensor") as records:
+        records[0]["camera_intrinsic"] = []
+    found = f"record {records[0]['token']} has the camera_intrinsic (); expected 3 × 3 numbers for CAM_FRONT;"
+    assert found in refused(root)
 
 
 def test_an_earlier_sweep_that_is_in_no_table(root: Path):
     keyframe = NuscenesDataset(root, NuscenesSettings(sweeps=2)).samples("train")[1].lidar
     assert keyframe is not None
-    (token,) = edit(root, "sample_data", lambda r: r["filename"] == keyframe.filename and r.update(prev="gone") is None)
+    with editing(root, "sample_data") as records:
+        (record,) = (record for record in records if record["filename"] == keyframe.filename)
+        record["prev"] = "gone"
     read_all(root)
     message = refused(root, sweeps=2)
-    assert f"record {token} has the prev 'gone'; expected the token of a record of sample_data.json" in message
+    assert (
+        f"record {record['token']} has the prev 'gone'; expected the token of a record of sample_data.json" in message
+    )
 
 
 def test_no_camera(root: Path):
-    edit(root, "sensor", lambda record: record.update(modality="lidar") is None)
+    with editing(root, "sensor") as records:
+        for record in records:
+            record["modality"] = "lidar"
     assert f"{table(root, 'calibrated_sensor')}: has no camera" in refused(root)
 
 
@@ -216,7 +206,9 @@ def test_what_no_rig_needs_may_be_missing(root: Path):
 
 
 def test_scenes_of_no_split(root: Path):
-    edit(root, "scene", lambda record: record.update(name=f"mine-{record['name']}") is None)
+    with editing(root, "scene") as records:
+        for record in records:
+            record["name"] = f"mine-{record['name']}"
     message = refused(root)
     assert "none of its 4 scenes is in an official split" in message
     assert "splits.json" in message
@@ -226,17 +218,14 @@ def test_scenes_of_no_split(root: Path):
     ("content", "found"),
     [
         ("[", "Invalid JSON: EOF while parsing a list"),
-        ('["scene-0061"]', "is ['scene-0061'];"),
+        ('["scene-0061"]', "it is ['scene-0061'];"),
         ('{"train": "scene-0061"}', "train is 'scene-0061';"),
         ('{"train": ["scene-0061", 3]}', "train.1 is 3;"),
         (
             '{"train": ["scene-0061", "scene-1"]}',
             "names scene-1; the scenes that are there are scene-0061, scene-0553, scene-0103, …;",
         ),
-        (
-            '{"train": ["scene-0061"], "val": ["scene-0103", "scene-0061"]}',
-            "names scene-0061 2 times, in train and val;",
-        ),
+        ('{"train": ["scene-0061"], "val": ["scene-0061"]}', "names scene-0061 2 times, in train and val;"),
         ('{"train": ["scene-0061", "scene-0061"]}', "names scene-0061 2 times, in train;"),
     ],
 )
@@ -248,7 +237,8 @@ def test_splits_of_ones_own_that_cannot_be_used(root: Path, content: str, found:
 
 
 def test_a_split_of_which_no_scene_is_here(root: Path):
-    keep(root, "scene", lambda record: record["name"] == "scene-0061")
+    with editing(root, "scene") as records:
+        records[:] = [record for record in records if record["name"] == "scene-0061"]
     dataset = NuscenesDataset(root, NuscenesSettings())
     assert (dataset.splits, dataset.absent_splits) == (("train",), ("val",))
     with pytest.raises(DatasetError, match="has no scene of split 'val'; expected one of train"):
@@ -262,7 +252,8 @@ def test_a_keyframe_without_a_camera_or_the_lidar_is_incomplete(root: Path, sens
         only(root, f"samples/{sensor}/scene-0061*").unlink()
     else:
         first = only(root, f"samples/{sensor}/scene-0061*").name
-        keep(root, "sample_data", lambda record: not record["filename"].endswith(first))
+        with editing(root, "sample_data") as records:
+            records[:] = [record for record in records if not record["filename"].endswith(first)]
     dataset = NuscenesDataset(root, NuscenesSettings())
     assert len(dataset.samples("train")) == 2 * KEYFRAMES - 1
     assert [sample.lacks for sample in dataset.incomplete("train")] == [(sensor,)]
@@ -286,7 +277,9 @@ def test_a_file_outside_the_dataset(root: Path):
     (root / "samples" / "CAM_FRONT").rename(root.parent / "elsewhere")
     name = only(root.parent, "elsewhere/*").name
     outside = "samples/../../elsewhere"
-    edit(root, "sample_data", lambda r: r.update(filename=r["filename"].replace("samples/CAM_FRONT/", f"{outside}/")))
+    with editing(root, "sample_data") as records:
+        for record in records:
+            record["filename"] = record["filename"].replace("samples/CAM_FRONT/", f"{outside}/")
     message = refused(root)
     assert message.startswith(f"{table(root, 'sample_data')}: names the file '{outside}/{name}'")
     assert "expected a path inside" in message
