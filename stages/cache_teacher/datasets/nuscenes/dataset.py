@@ -20,7 +20,7 @@ from stages.cache_teacher.datasets.raw_files import REMEDY, path_inside
 class NuscenesDataset:
     """The keyframes under a folder that holds nuScenes.
 
-    Opening reads all tables of a version, once: samples carry what a worker needs, so that it reads none. Without
+    Opening reads the tables of a version, once: samples carry what a worker needs, so that it reads none. Without
     `lidar`, no sweep is read or needed.
 
     Raises ConfigError without nuscenes-devkit, DatasetError where the tables are missing or damaged.

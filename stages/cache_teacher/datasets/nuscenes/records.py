@@ -155,7 +155,7 @@ def read_records(folder: Path, *, sweeps: bool) -> Records:
         filename = str(record.get("filename"))
         if "/RADAR_" in filename:
             return False
-        return record.get("is_key_frame", True) or (sweeps and f"/{LIDAR}/" in filename)
+        return bool(record.get("is_key_frame", True)) or (sweeps and f"/{LIDAR}/" in filename)
 
     sensor = _read(folder, "sensor", Sensor)
     calibrated_sensor = _read(folder, "calibrated_sensor", CalibratedSensor)
