@@ -22,6 +22,9 @@ LIDAR = "LIDAR_TOP"
 MAX_NORM_ERROR = 1e-3
 REMEDY = "extract the metadata again"
 
+_SHORT = reprlib.Repr()
+_SHORT.maxstring = 200  # a token is shown whole
+
 R = TypeVar("R", bound="Record")
 S = TypeVar("S", bound="Record")
 
@@ -195,7 +198,7 @@ def _read(
     records = [record for record in found if record is not None]
     for record in records:
         if not isinstance(record, kind):
-            raise DatasetError(f"{path}: has {reprlib.repr(record)} in its list; {expected}")
+            raise DatasetError(f"{path}: has {_SHORT.repr(record)} in its list; {expected}")
     return Table(path, {record.token: record for record in records})
 
 
@@ -209,4 +212,4 @@ def _invalid(path: Path, token: str, error: ValidationError) -> DatasetError:
 
 
 def _wrong(path: Path, token: str, field: str, value: object, expected: str) -> DatasetError:
-    return DatasetError(f"{path}: record {token} has the {field} {reprlib.repr(value)}; {expected}; {REMEDY}")
+    return DatasetError(f"{path}: record {token} has the {field} {_SHORT.repr(value)}; {expected}; {REMEDY}")

@@ -67,7 +67,7 @@ def _own_splits(path: Path, scenes: Sequence[str]) -> Mapping[str, Collection[st
         raise _unusable(path, found) from error
     times = Counter(scene for listed in splits.values() for scene in listed)
     if unknown := [scene for scene in times if scene not in scenes]:
-        raise _unusable(path, f"names {some(unknown)}; the scenes that are there are {some(scenes)}")
+        raise _unusable(path, f"names {some(unknown)}, but the scenes of scene.json are {some(scenes)}")
     for scene, count in times.items():
         if count > 1:
             where = " and ".join(name for name, listed in splits.items() if scene in listed)
