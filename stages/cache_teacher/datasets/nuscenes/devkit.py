@@ -5,7 +5,6 @@ from __future__ import annotations
 from cache_schema.errors import ConfigError
 
 try:
-    from nuscenes.nuscenes import NuScenes
     from nuscenes.utils.data_classes import LidarPointCloud
     from nuscenes.utils.geometry_utils import transform_matrix, view_points
     from nuscenes.utils.splits import create_splits_scenes
@@ -16,4 +15,4 @@ except ImportError as error:
         "its own because it wants numpy 1: pip install 'fsmde[nuscenes]'"
     ) from error
 
-__all__ = ["LidarPointCloud", "NuScenes", "Quaternion", "create_splits_scenes", "transform_matrix", "view_points"]
+__all__ = ["LidarPointCloud", "Quaternion", "create_splits_scenes", "transform_matrix", "view_points"]
