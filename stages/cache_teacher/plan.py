@@ -94,7 +94,10 @@ class CachePlan:
         ]
         if self.config.overwrite:
             lines.append("overwrite what has other settings is erased, a teacher in every split it was made for")
-        return lines + [line for split in self.splits for line in split.describe()]
+        lines += [line for split in self.splits for line in split.describe()]
+        if self.config.splits is None:
+            lines += [f"{name:8} none of its scenes is here" for name in self.dataset.absent_splits]
+        return lines
 
 
 def plan(config: CacheTeacherConfig) -> CachePlan:

@@ -54,6 +54,7 @@ class FolderDataset:
     """
 
     name = "folder"
+    absent_splits: tuple[str, ...] = ()
 
     def __init__(self, root: Path, *, lidar: bool = True) -> None:
         self.root = root

@@ -38,7 +38,6 @@ class NuscenesDataset:
         self.adjacent_pairs = tables.ring.adjacent_pairs
         self.splits = tuple(tables.splits)
         self.absent_splits = tables.absent_splits
-        """Splits of the version none of whose scenes is here, such as `val` of a partial download."""
         self._opened: Mapping[str, Selection] | None = select(tables, settings)
 
     def samples(self, split: str) -> Sequence[NuscenesSample]:
