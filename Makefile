@@ -24,7 +24,7 @@ MINUTES ?=
 OUT ?= runs/reproduce$(if $(SIZE),-$(SIZE))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup test test-nuscenes lint format reproduce street-teacher rivals bench clean
+.PHONY: help setup setup-nuscenes test test-nuscenes lint format reproduce street-teacher rivals bench clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -42,12 +42,15 @@ test: $(READY)  ## the test suite; real frames too, where FSMDE_REAL_DATA names 
 
 NUSCENES := .venv-nuscenes
 
+setup-nuscenes: $(NUSCENES)/.ready  ## the same beside it in .venv-nuscenes, with nuScenes' devkit and numpy 1
+
 $(NUSCENES)/.ready: pyproject.toml constraints.txt constraints-nuscenes.txt
 	test -x $(NUSCENES)/bin/python || $(PYTHON) -m venv $(NUSCENES)
 	grep -v -E '^(numpy|plyfile|zarr)==' constraints.txt | cat - constraints-nuscenes.txt > $(NUSCENES)/constraints.txt
 	PIP_CONSTRAINT=$(NUSCENES)/constraints.txt $(NUSCENES)/bin/python -m pip install --quiet --disable-pip-version-check \
 	  -e '.[dev,nuscenes]'
 	touch $@
+	@echo "Ready. Now: source $(NUSCENES)/bin/activate"
 
 test-nuscenes: $(NUSCENES)/.ready  ## tests of nuScenes and of the cache, in an environment with its devkit and numpy 1
 	OMP_NUM_THREADS=1 $(NUSCENES)/bin/python -m pytest -n auto --dist loadfile -m 'not slow' \

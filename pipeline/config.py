@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import copy
-import difflib
-import typing
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -13,6 +11,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from cache_schema.errors import ConfigError
+from stages.explain import explain
 
 Settings = TypeVar("Settings", bound=BaseModel)
 
@@ -50,7 +49,7 @@ def validated(model: type[Settings], settings: Mapping[str, Any], called: str) -
     try:
         return model.model_validate(settings)
     except ValidationError as error:
-        raise ConfigError(f"{called}: " + "; ".join(_explain(model, e) for e in error.errors())) from error
+        raise ConfigError(f"{called}: {explain(model, error)}") from error
 
 
 def assigned(settings: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
@@ -105,35 +104,3 @@ def _assign(settings: dict[str, Any], key: str, value: Any) -> None:
             raise ConfigError(f"{key}: {parent} is not a group of settings")
         settings = inner
     settings[last] = value
-
-
-def _explain(model: type[BaseModel], error: Any) -> str:
-    location = [str(part) for part in error["loc"]]
-    key = ".".join(location)
-    if error["type"] == "missing":
-        return f"{key} is required"
-    if error["type"] == "extra_forbidden":
-        return _unknown_key(model, location)
-    reason = error["msg"].removeprefix("Value error, ")
-    return f"{key}: {reason} (got {error['input']!r})" if key else reason
-
-
-def _unknown_key(model: type[BaseModel], location: Sequence[str]) -> str:
-    known = _fields(model, location[:-1])
-    near = difflib.get_close_matches(location[-1], known, n=1)
-    hint = f"did you mean {near[0]!r}?" if near else f"known keys: {', '.join(known)}"
-    return f"unknown key {'.'.join(location)!r}; {hint}"
-
-
-def _fields(model: type[BaseModel], path: Sequence[str]) -> list[str]:
-    for part in path:
-        inner = _model_in(model.model_fields[part].annotation) if part in model.model_fields else None
-        if inner is None:
-            return []
-        model = inner
-    return list(model.model_fields)
-
-
-def _model_in(annotation: Any) -> type[BaseModel] | None:
-    candidates = [annotation, *typing.get_args(annotation)]
-    return next((c for c in candidates if isinstance(c, type) and issubclass(c, BaseModel)), None)

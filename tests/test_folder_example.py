@@ -35,8 +35,9 @@ def test_the_example_becomes_a_cache_and_a_scored_student(tmp_path: Path, monkey
     exec(compile(script, "docs/folder.md", "exec"), {})
     outputs = [run(line).output for line in re.sub(r"\\\n", " ", commands).strip().splitlines()]
 
-    rig = Cache(tmp_path / "zarr-walls").split("val")[1]
-    np.testing.assert_allclose(rig.lidar[0].depth_m, 10 - 1.5, rtol=1e-6)
-    assert np.isclose(rig.lidar[1].depth_m, 10 - 0.5).mean() > 0.9, "and a corner of the wall ahead"
-    assert (tmp_path / "walls.png").stat().st_size > 10_000
+    rig = Cache(tmp_path / "zarr-rooms").split("val")[1]
+    above_floor = rig.lidar[0].uv_px[:, 1] < 45  # and below the horizon's row, 48
+    np.testing.assert_allclose(rig.lidar[0].depth_m[above_floor].max(), 31 / 2 - 1.5, rtol=1e-5)
+    assert min(len(view.depth_m) for view in rig.lidar) > 1000
+    assert (tmp_path / "rooms.png").stat().st_size > 10_000
     assert "day, 2 rigs" in outputs[-1]

@@ -31,6 +31,6 @@ def open_storage(location: str | Path) -> Storage:
         if error.name != "obstore":
             raise
         raise CacheError(
-            f"{text}: a cache at a URL needs the package obstore; install it with: pip install 'fsmde[remote]'"
+            f"{text}: a cache at a URL needs the package obstore; in the folder of fsmde: pip install -e '.[remote]'"
         ) from error
     return ObjectStorage(text)

@@ -150,8 +150,21 @@ def run(config_file: Path | None, assignments: list[str], options: Mapping[str, 
     splits = ", ".join(split.name for split in made.splits)
     now = f"{counted(result.rigs, 'rig')} cached now ({size(result.bytes)})" if result.rigs else "nothing to do"
     console.print(f"{now}; {settings.cache} is complete for {splits}.", markup=False, highlight=False)
-    caches = f"--cache {settings.cache}" if settings.lidar else f"--cache CACHE --unlabelled {settings.cache}"
-    console.print(f"Next: fsmde train {caches} --run runs/first", markup=False, highlight=False, soft_wrap=True)
+    console.print(f"Next: {_next(settings.cache, lidar=settings.lidar)}", markup=False, highlight=False, soft_wrap=True)
+
+
+def _next(cache: str, *, lidar: bool) -> str:
+    """The command that this cache is for: training, or evaluation where it has nothing to train from."""
+    from cache_schema import Cache
+
+    splits = tuple(Cache(cache).manifest.splits)
+    if not lidar:
+        return f"fsmde train --cache CACHE --unlabelled {cache} --run runs/first"
+    if "train" in splits:
+        return f"fsmde train --cache {cache} --run runs/first"
+    if "val" in splits:
+        return f"fsmde evaluate --cache {cache} --run RUN"
+    return f"fsmde train --cache {cache} --run runs/first --split {splits[0]}"
 
 
 def _size_table(sizes: dict[str, float], rigs: int) -> Table:

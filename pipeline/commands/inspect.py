@@ -70,7 +70,7 @@ def _print(console: Console, summary: Summary) -> None:
     dataset, image = manifest.dataset, manifest.image
     say("cache", f"{summary.location}, schema version {manifest.schema_version}, fsmde {manifest.code_version}")
     say("dataset", f"{dataset.name} {dataset.version}")
-    say("ring", f"{' → '.join(dataset.cameras)}; {len(dataset.adjacent_pairs)} adjacent pairs")
+    say("ring", f"{' → '.join(dataset.cameras)}; {counted(len(dataset.adjacent_pairs), 'adjacent pair')}")
     native = f"{dataset.native_size[1]} × {dataset.native_size[0]} raw"
     say("images", f"{image.width} × {image.height} from {native}, {image.encoding}, {image.resize}")
     for name, record in manifest.teachers.items():
@@ -102,7 +102,11 @@ def _made_otherwise(split: SplitRecord) -> list[str]:
     """What of a split is not as usual: no LiDAR, or of several sweeps, or not all samples."""
     without = [] if split.lidar else ["without LiDAR"]
     sweeps = [f"LiDAR of up to {split.lidar_sweeps} sweeps"] if split.lidar_sweeps > 1 else []
-    return without + sweeps + [f"{name} {value}" for name, value in split.selection.items()]
+    return (
+        without
+        + sweeps
+        + [f"{name} {str(value)[:12] if name.endswith('sha256') else value}" for name, value in split.selection.items()]
+    )
 
 
 def _name(teacher: str | None) -> str:

@@ -89,8 +89,16 @@ def command(
                 console,
                 f"The student is in {student}",
                 f"Curves: tensorboard --logdir {run}",
-                f"Next: fsmde evaluate --cache {made.cache} --run {run}",
+                f"Next: fsmde evaluate --cache {made.cache} --run {run}{_scored_split(made.cache)}",
             )
+
+
+def _scored_split(cache: str) -> str:
+    """The option that names the split to score on, where that is not the usual one."""
+    from cache_schema import Cache
+
+    splits = tuple(Cache(cache).manifest.splits)
+    return "" if "val" in splits else f" --split {splits[-1]}"
 
 
 def _say(console: Console, *lines: str) -> None:

@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from cache_schema import LIDAR_CHUNK_POINTS, DatasetIdentity, ImageSpec, SplitRecord, samples_digest
+from cache_schema import LIDAR_CHUNK_POINTS, DatasetIdentity, ImageSpec, RigFrames, SplitRecord, samples_digest
 from cache_schema.agreement import refuse_other_split, stored_manifest
 from cache_schema.arrays import whole_chunks
 from cache_schema.errors import DatasetError
@@ -21,6 +21,7 @@ from stages.wording import counted
 
 SHOWN = 10
 """Incomplete samples that the plan names."""
+ASK_WHY = "are intrinsics in pixels of these images, and all placements in metres and the right way round?"
 SHOWN_IN_ERROR = 3
 """Incomplete samples that an error names."""
 
@@ -37,6 +38,9 @@ class SplitPlan:
     """How many on request, and why."""
     frames_done: int
     teacher_done: int
+    native_size: tuple[int, int]
+    lidar_points: dict[str, int] | None
+    """In each image of its first rig; none without LiDAR."""
 
     def describe(self) -> list[str]:
         """The split's part of the plan, and by name what is left out."""
@@ -44,7 +48,13 @@ class SplitPlan:
         without = "" if self.record.lidar else "; without LiDAR"
         dense = "; dense depth" if self.record.dense_depth else ""
         sweeps = f"; LiDAR of up to {counted(n, 'sweep')}" if (n := self.record.lidar_sweeps) > 1 else ""
-        lines = [f"{self.name:8} {counted(self.record.rigs, 'rig')}; {done}{without}{sweeps}{dense}"]
+        skipped = f"; {counted(n, 'incomplete one')} skipped" if (n := len(self.incomplete)) else ""
+        lines = [f"{self.name:8} {counted(self.record.rigs, 'rig')}{skipped}; {done}{without}{sweeps}{dense}"]
+        if self.lidar_points is not None:
+            counts = ", ".join(f"{camera} {count}" for camera, count in self.lidar_points.items())
+            lines.append(f"{'':8} LiDAR points of its first rig: {counts}")
+            if blind := [camera for camera, count in self.lidar_points.items() if not count]:
+                lines.append(f"{'':8} none lies in {', '.join(blind)}: {ASK_WHY}")
         lines += [f"{'':8} left out: {reason}" for reason in self.left_out]
         lines += [f"{'':8} skipped: {sample}" for sample in self.incomplete[:SHOWN]]
         more = len(self.incomplete) - SHOWN
@@ -78,13 +88,16 @@ class CachePlan:
         height, width = self.config.image.height, self.config.image.width
         lines = [
             f"dataset  {self.identity.name} {self.identity.version} at {self.config.root}",
-            f"ring     {ring}; {len(self.identity.adjacent_pairs)} adjacent pairs",
+            f"ring     {ring}; {counted(len(self.identity.adjacent_pairs), 'adjacent pair')}",
             f"images   {width} × {height}, {self.config.image.encoding}",
             f"teacher  {self.config.teacher.id}, in the cache as {self.teacher_name}",
         ]
         if self.config.overwrite:
             lines.append("overwrite what has other settings is erased, a teacher in every split it was made for")
-        return lines + [line for split in self.splits for line in split.describe()]
+        lines += [line for split in self.splits for line in split.describe()]
+        if self.config.splits is None:
+            lines += [f"{name:8} none of its scenes is here" for name in self.dataset.absent_splits]
+        return lines
 
 
 def plan(config: CacheTeacherConfig) -> CachePlan:
@@ -97,7 +110,13 @@ def plan(config: CacheTeacherConfig) -> CachePlan:
     teacher_name = config.teacher.name or slug(config.teacher.id)
     masks = _ego_masks(config, dataset)
     splits = tuple(_plan_split(config, dataset, name, teacher_name, masks) for name in names)
-    identity = _identity(dataset, splits[0])
+    identity = DatasetIdentity(
+        name=dataset.name,
+        version=dataset.version,
+        cameras=dataset.cameras,
+        adjacent_pairs=dataset.adjacent_pairs,
+        native_size=splits[0].native_size,
+    )
     if not config.overwrite:
         _refuse_other(config.cache, identity, config.image, splits)
     return CachePlan(
@@ -141,6 +160,7 @@ def _plan_split(
         for scene in {sample.scene for sample in samples}:
             masks.index(scene)  # a scene without its masks is refused before any work is done
     storage = open_storage(config.cache)
+    first = dataset.load(name, samples[0])
     return SplitPlan(
         name=name,
         record=_split_record(config, dataset, name, samples, masks),
@@ -149,7 +169,27 @@ def _plan_split(
         left_out=notes.left_out,
         frames_done=Journal(storage, frames_group(name)).rigs_done(),
         teacher_done=Journal(storage, teacher_group(name, teacher_name)).rigs_done(),
+        native_size=first.images[0].shape[:2],
+        lidar_points=_lidar_points(config, dataset, name, samples, first) if config.lidar else None,
     )
+
+
+def _lidar_points(
+    config: CacheTeacherConfig, dataset: RigDataset, split: str, samples: Sequence[SampleRef], first: RigFrames
+) -> dict[str, int]:
+    """LiDAR points in each image of a split's first rig.
+
+    Raises DatasetError where there are none, nor in a rig half way and the last: hours later it would be training that
+    finds out.
+    """
+    if not any(len(view.depth_m) for view in first.lidar):
+        others = (samples[len(samples) // 2], samples[-1])
+        if not any(len(view.depth_m) for ref in others for view in dataset.load(split, ref).lidar):
+            raise DatasetError(
+                f"{config.root}: no LiDAR point of {first.scene} sample {first.sample}, nor of two others of split "
+                f"{split}, lies in an image; expected some: {ASK_WHY} Without LiDAR, pass --without-lidar"
+            )
+    return dict(zip(dataset.cameras, (len(view.depth_m) for view in first.lidar), strict=True))
 
 
 def _found_incomplete(config: CacheTeacherConfig, split: str, incomplete: Sequence[IncompleteSample]) -> DatasetError:
@@ -203,14 +243,3 @@ def _ego_masks(config: CacheTeacherConfig, dataset: RigDataset) -> EgoMasks | No
     if config.ego_masks is None:
         return None
     return load_ego_masks(config.ego_masks, dataset.cameras, (config.image.height, config.image.width))
-
-
-def _identity(dataset: RigDataset, split: SplitPlan) -> DatasetIdentity:
-    first = dataset.load(split.name, split.samples[0])
-    return DatasetIdentity(
-        name=dataset.name,
-        version=dataset.version,
-        cameras=dataset.cameras,
-        adjacent_pairs=dataset.adjacent_pairs,
-        native_size=first.images[0].shape[:2],
-    )

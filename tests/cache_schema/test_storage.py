@@ -197,5 +197,5 @@ def test_without_obstore_the_remedy_is_named(monkeypatch: pytest.MonkeyPatch) ->
         monkeypatch.setitem(sys.modules, module, None)
     for module in ("remote", "lease", "object_store"):
         monkeypatch.delitem(sys.modules, f"cache_schema.storage.{module}", raising=False)
-    with pytest.raises(CacheError, match=r"pip install 'fsmde\[remote\]'"):
+    with pytest.raises(CacheError, match=r"pip install -e '.\[remote\]'"):
         open_storage("s3://bucket/zarr")

@@ -40,12 +40,12 @@ def test_without_the_devkit_the_error_says_what_to_install(
     for module in [name for name in sys.modules if ".nuscenes." in f".{name}."]:
         monkeypatch.delitem(sys.modules, module)
     monkeypatch.setitem(sys.modules, "nuscenes", None)
-    assert "pip install 'fsmde[nuscenes]'" in one_line(cache_nuscenes(tmp_path, tmp_path / "zarr"))
+    assert "make setup-nuscenes" in one_line(cache_nuscenes(tmp_path, tmp_path / "zarr"))
 
 
 def test_its_options_are_refused_for_another_dataset(cli: Cli, tmp_path: Path) -> None:
     refused = cli("cache-teacher", "--dataset", "ddad", "--root", tmp_path, "--teacher", "x", "--sweeps", "3")
-    assert "nuscenes.sweeps is for --dataset nuscenes, not for ddad" in one_line(refused)
+    assert "--sweeps: for --dataset nuscenes, not for ddad" in one_line(refused)
 
 
 @needs_devkit
@@ -129,12 +129,15 @@ def test_the_chain_on_a_real_keyframe(cli: Cli, cache_nuscenes: Cli, tmp_path: P
     masks = ("--ego-masks", real_data("masks", "nuscenes"))
     made = cache_nuscenes(real_data("nuscenes_sample"), cache, *masks)
     assert made.exit_code == 0, made.output
+    assert "val      none of its scenes is here" in made.output
+    assert "LiDAR points of its first rig: CAM_FRONT 3052, CAM_FRONT_LEFT" in made.output
     rig = Cache(cache).split("train")[0]
     assert Cache(cache).manifest.dataset.native_size == (900, 1600)
     assert (~rig.ego_mask).any(axis=(1, 2)).any(), "some camera sees the own car"
     assert len(rig.lidar[0].depth_m) == 3052, "distinct pixels that the devkit's points round to"
     trained = cli("train", "--cache", cache, "--run", run, *TRAIN_SMALL)
     assert trained.exit_code == 0, trained.output
+    assert f"Next: fsmde evaluate --cache {cache} --run {run} --split train\n" in trained.output
     scored = cli("evaluate", "--cache", cache, "--run", run, "--split", "train", "--device", "cpu")
     assert scored.exit_code == 0, scored.output
     result = json.loads((run / "metrics-train.json").read_text())

@@ -140,7 +140,7 @@ def test_without_obstore(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
             monkeypatch.setitem(sys.modules, name, None)
         elif name in {f"cache_schema.storage.{part}" for part in ("remote", "lease", "object_store")}:
             monkeypatch.delitem(sys.modules, name)
-    assert "pip install 'fsmde[remote]'" in one_line(cli("evaluate", "--cache", "s3://bucket/x"))
+    assert "pip install -e '.[remote]'" in one_line(cli("evaluate", "--cache", "s3://bucket/x"))
 
 
 def test_memory_serves_one_process(world: Path, teacher: Path, folder: Path) -> None:

@@ -65,6 +65,7 @@ class RigDataset(Protocol):
     cameras: tuple[str, ...]  # ring order, front first, then counter-clockwise seen from above
     adjacent_pairs: tuple[tuple[int, int], ...]  # indices into `cameras`
     splits: tuple[str, ...]
+    absent_splits: tuple[str, ...]  # that belong to it, but have no scene here
 
     def samples(self, split: str) -> Sequence[SampleRef]:
         """All complete samples of a split, in the dataset's own order."""

@@ -36,6 +36,7 @@ class DdadDataset:
     """
 
     name = "ddad"
+    absent_splits: tuple[str, ...] = ()
 
     def __init__(self, root: Path, *, lidar: bool = True) -> None:
         self.root = root

@@ -10,6 +10,8 @@ from stages.cache_teacher.datasets.base import RigDataset
 from stages.cache_teacher.datasets.ddad import DdadDataset
 from stages.cache_teacher.datasets.folder.dataset import FolderDataset
 
+OPTIONS = {"version": "--version", "static_below_m": "--static-below", "tokens": "--tokens", "sweeps": "--sweeps"}
+"""The options of nuScenes' settings."""
 DATASETS: tuple[str, ...] = get_args(DatasetName)
 
 
@@ -20,8 +22,8 @@ def open_dataset(config: CacheTeacherConfig) -> RigDataset:
 
         return NuscenesDataset(config.root, config.nuscenes, lidar=config.lidar)
     if config.nuscenes != NuscenesSettings():
-        given = ", ".join(f"nuscenes.{name}" for name in sorted(config.nuscenes.model_fields_set))
-        raise ConfigError(f"{given} is for --dataset nuscenes, not for {config.dataset}; leave it out")
+        given = ", ".join(OPTIONS[name] for name in sorted(config.nuscenes.model_fields_set))
+        raise ConfigError(f"{given}: for --dataset nuscenes, not for {config.dataset}; leave it out")
     if config.dataset == "folder":
         return FolderDataset(config.root, lidar=config.lidar)
     return DdadDataset(config.root, lidar=config.lidar)

@@ -20,7 +20,7 @@ from cache_schema.errors import DatasetError
 
 MAX_SIDE_PX = 65536  # pixel coordinates are stored as uint16
 IMAGE_FORMATS = ("JPEG", "PNG")  # some of Pillow's other formats start programs
-REMEDY = "extract it again from the dataset's archive"
+REMEDY = "replace it, or extract it again from the dataset's archive"
 
 _BAD_IMAGE = (OSError, SyntaxError, ValueError, struct.error, Image.DecompressionBombError)
 _BAD_NPZ = (OSError, EOFError, ValueError, KeyError, RuntimeError, MemoryError, zipfile.BadZipFile, zlib.error)
@@ -29,10 +29,10 @@ _BAD_NPZ = (OSError, EOFError, ValueError, KeyError, RuntimeError, MemoryError, 
 def path_inside(folder: Path, relative: str, named_in: Path) -> Path:
     """A file that metadata names relative to `folder`. Raises DatasetError where the name leads out of it."""
     name = PurePosixPath(relative)
-    if not name.parts or name.is_absolute() or ".." in name.parts or "\0" in relative:
+    if not name.parts or name.is_absolute() or ".." in name.parts or "\0" in relative or "\\" in relative:
         raise DatasetError(
-            f"{named_in}: names the file {relative!r}; expected a path inside {folder}; "
-            "do not use this copy, get the dataset from its publisher"
+            f"{named_in}: names the file {relative!r}; expected a path inside {folder}, relative to it, with / between "
+            "its parts; a downloaded dataset that names others is not to be trusted"
         )
     return folder / name
 
@@ -75,11 +75,13 @@ def decode_rgb(data: bytes, path: Path) -> UInt8[np.ndarray, "H W 3"]:
 def decode_views(files: Sequence[bytes], paths: Sequence[Path]) -> tuple[UInt8[np.ndarray, "H W 3"], ...]:
     """The images of a rig. Raises DatasetError like `decode_rgb`, and where they are not of one size."""
     images = tuple(decode_rgb(data, path) for data, path in zip(files, paths, strict=True))
-    for image, path in zip(images, paths, strict=True):
-        if image.shape != images[0].shape:
+    shapes = [image.shape for image in images]
+    usual = max(shapes, key=shapes.count)
+    for shape, path in zip(shapes, paths, strict=True):
+        if shape != usual:
             raise DatasetError(
-                f"{path}: is {image.shape[1]}×{image.shape[0]} pixels; expected "
-                f"{images[0].shape[1]}×{images[0].shape[0]} as {paths[0].name} of the same sample; {REMEDY}"
+                f"{path}: is {shape[1]}×{shape[0]} pixels; expected {usual[1]}×{usual[0]} as most images of its "
+                "sample; where a camera has another resolution, scale its images and intrinsics to that of the others"
             )
     return images
 
@@ -142,6 +144,11 @@ def _decode(data: bytes, path: Path, mode: str) -> np.ndarray:
     try:
         with Image.open(io.BytesIO(data), formats=IMAGE_FORMATS) as image:
             _check_size(path, image.size)
+            if mode == "RGB" and image.mode.startswith(("I", "F")):
+                raise DatasetError(
+                    f"{path}: has more than 8 bits a pixel (mode {image.mode}); expected 8 for grey or each colour: "
+                    "scale it down, as bright as a photo"
+                )
             # convert() copies even where there is nothing to convert.
             return np.asarray(image if image.mode == mode else image.convert(mode))
     except _BAD_IMAGE as error:

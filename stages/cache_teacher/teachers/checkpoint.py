@@ -26,7 +26,7 @@ HUB_TIMEOUT_S = 5.0
 """How long the hub may take to answer the first question; the hub's own client would retry for minutes."""
 
 _HUB_ID = re.compile(r"\w[\w.-]*(/\w[\w.-]*)?")
-_OWN_FOLDER = "pass a folder written by save_pretrained, such as --teacher ./my-teacher"
+_OWN_FOLDER = f"pass a folder written by save_pretrained, such as --teacher ./my-teacher, or {street.NAME}, fsmde's own"
 
 
 @dataclass(frozen=True)

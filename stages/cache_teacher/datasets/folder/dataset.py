@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +30,8 @@ from stages.cache_teacher.datasets.projection import NO_POINTS, project, world_p
 from stages.cache_teacher.datasets.raw_files import FilesOnDisk, decode_views, path_inside, read_bytes
 from stages.cache_teacher.datasets.ring import ring_from_calibration
 
+WIDEST_DEG = 150.0
+"""No camera that sees more is a pinhole."""
 POINTS = "points"
 """What an incomplete rig without a point cloud lacks."""
 
@@ -50,11 +54,13 @@ class FolderDataset:
     """
 
     name = "folder"
+    absent_splits: tuple[str, ...] = ()
 
     def __init__(self, root: Path, *, lidar: bool = True) -> None:
         self.root = root
         self.lidar = lidar
         self._described = read_dataset(root)
+        _require_scenes(root, self._described.splits)
         self.version = f"{self._described.name} {self._described.version}"
         self.splits = tuple(self._described.splits)
         cameras = self._described.cameras
@@ -78,9 +84,15 @@ class FolderDataset:
         return self._index(split)[1]
 
     def notes(self, split: str) -> SplitNotes:
-        """The conditions of its scenes."""
+        """The conditions of its scenes, and a digest of what describes them, so that a cache knows of a change."""
+        scenes = self._scenes(split)
+        described = self._described.model_dump_json(include={"cameras", "lidar"}).encode()
+        digest = hashlib.sha256(described)
+        for name in scenes:
+            digest.update(read_bytes(self.root / name / SCENE_FILE))
         return SplitNotes(
-            scene_conditions={name: c for name in self._scenes(split) if (c := self._scene(name).conditions)}
+            selection={"description_sha256": digest.hexdigest()},
+            scene_conditions={name: c for name in scenes if (c := self._scene(name).conditions)},
         )
 
     def lidar_capacity(self, split: str) -> int:
@@ -99,6 +111,8 @@ class FolderDataset:
         files = tuple(read_bytes(path) for path in paths)
         images = decode_views(files, paths)
         described = [scene.cameras[camera] for camera in self.cameras]
+        for name, camera, image in zip(self.cameras, described, images, strict=True):
+            _require_fitting(name, camera, image.shape[:2], self.root / ref.scene)
         intrinsics_px = np.array([camera.intrinsics for camera in described], np.float32)
         rig_from_camera = np.stack([_matrix(camera.car_from_camera) for camera in described])
         world_from_rig = _matrix(rig.world_from_car)
@@ -151,7 +165,11 @@ class FolderDataset:
         needed = {camera: rig.images.get(camera) for camera in self.cameras}
         if self.lidar:
             needed[POINTS] = rig.points
-        lacks = tuple(name for name, file in needed.items() if file is None or f"{scene}/{file}" not in files)
+        lacks = tuple(
+            name if file is None else f"{name} (no file {path.relative_to(self.root)})"
+            for name, file in needed.items()
+            if file is None or (path := self._path(scene, file)).relative_to(self.root).as_posix() not in files
+        )
         if lacks:
             return IncompleteSample(scene, rig.sample, lacks)
         return SampleRef(scene, rig.sample, rig.timestamp)
@@ -203,6 +221,31 @@ class FolderDataset:
         lidar = self._scene(scene).lidar
         assert lidar is not None
         return read_cloud(self._path(scene, rig.points), lidar.bin_columns)
+
+
+def _require_scenes(root: Path, splits: Mapping[str, Sequence[str]]) -> None:
+    """Raise DatasetError where a split names a folder that is no scene."""
+    for split, scenes in splits.items():
+        for name in scenes:
+            if not (path_inside(root, name, root / DATASET_FILE) / SCENE_FILE).is_file():
+                there = sorted(path.parent.name for path in root.glob(f"*/{SCENE_FILE}"))
+                raise DatasetError(
+                    f"{root / DATASET_FILE}: splits.{split} names {name}, where there is no {SCENE_FILE}; "
+                    f"expected one of {', '.join(there) or 'none, for no folder has one'}"
+                )
+
+
+def _require_fitting(name: str, camera: Camera, size_hw: tuple[int, int], scene: Path) -> None:
+    """Raise DatasetError where intrinsics cannot be those of an image of this size."""
+    height, width = size_hw
+    (fx, _, cx), (_, fy, cy), _ = camera.intrinsics
+    seen_deg = 2 * math.degrees(math.atan(max(width / fx, height / fy) / 2))
+    if not (0 < cx < width and 0 < cy < height and seen_deg < WIDEST_DEG):
+        raise DatasetError(
+            f"{scene}: the intrinsics of {name} have fx {fx:g}, fy {fy:g}, cx {cx:g} and cy {cy:g} for images of "
+            f"{width}×{height} pixels; expected them in pixels of these images, with the centre inside and less than "
+            f"{WIDEST_DEG:g}° from border to border"
+        )
 
 
 def _matrix(placement: Placement | None) -> Float64[np.ndarray, "4 4"]:

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import codecs
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, TypeVar
 
 import numpy as np
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from cache_schema.errors import DatasetError
 from stages.cache_teacher.datasets.raw_files import read_bytes
+from stages.explain import explain
 
 DATASET_FILE = "dataset.json"
 SCENE_FILE = "scene.json"
 GUIDE = "docs/folder.md describes it"
+SHOWN = 3
+"""Mistakes that are named at once."""
 TOLERANCE = 1e-3
 """How far a matrix may be from a rotation."""
 
@@ -21,17 +25,20 @@ M = TypeVar("M", bound="Described")
 
 
 def _intrinsics(rows: list[list[float]]) -> list[list[float]]:
-    matrix = _finite(rows, 3)
-    if not (matrix[0, 0] > 0 and matrix[1, 1] > 0 and matrix[2].tolist() == [0, 0, 1]):
+    K = _finite(rows, 3)
+    if not (K[0, 0] > 0 and K[1, 1] > 0 and K[0, 1] == K[1, 0] == 0 and K[2].tolist() == [0, 0, 1]):
         raise ValueError("expected [[fx, 0, cx], [0, fy, cy], [0, 0, 1]] with focal lengths above 0, in pixels")
     return rows
 
 
 def _placement(rows: list[list[float]]) -> list[list[float]]:
     matrix = _finite(rows, 4)
+    if matrix[3].tolist() != [0, 0, 0, 1]:
+        transposed = "; it looks transposed" if matrix[:, 3].tolist() == [0, 0, 0, 1] else ""
+        raise ValueError(f"expected the last row [0, 0, 0, 1] and the translation in the last column{transposed}")
     R = matrix[:3, :3]
-    if matrix[3].tolist() != [0, 0, 0, 1] or not np.allclose(R @ R.T, np.eye(3), atol=TOLERANCE):
-        raise ValueError("expected a rotation and a translation in metres, with the last row [0, 0, 0, 1]")
+    if not np.allclose(R @ R.T, np.eye(3), atol=TOLERANCE):
+        raise ValueError(f"expected a rotation to within {TOLERANCE:g}: rows of length 1, at right angles")
     if np.linalg.det(R) < 0:
         raise ValueError("expected a rotation, found a reflection: is an axis turned round?")
     return rows
@@ -39,7 +46,7 @@ def _placement(rows: list[list[float]]) -> list[list[float]]:
 
 def _finite(rows: list[list[float]], size: int) -> np.ndarray:
     if [len(row) for row in rows] != [size] * size or not np.isfinite(rows).all():
-        raise ValueError(f"expected {size} × {size} finite numbers")
+        raise ValueError(f"expected {size} rows of {size} finite numbers")
     return np.array(rows)
 
 
@@ -50,9 +57,9 @@ Name = Annotated[str, Field(min_length=1, max_length=128)]
 
 
 class Described(BaseModel):
-    """Base of what is described: unknown keys refused."""
+    """Base of what is described: unknown keys are refused, and text where numbers belong."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
 
 class Camera(Described):
@@ -86,6 +93,14 @@ class Rig(Described):
     world_from_car_at_image: dict[str, Placement] = {}
     """By camera, where the car was when it looked, for cameras that looked at another time."""
 
+    @model_validator(mode="after")
+    def _lidar_has_a_pose_too(self) -> Rig:
+        if self.world_from_car_at_image and self.world_from_car is None:
+            raise ValueError(
+                "has world_from_car_at_image without world_from_car; expected where the car was when the LiDAR looked"
+            )
+        return self
+
 
 class Scene(Described):
     """scene.json: rigs in order."""
@@ -95,7 +110,7 @@ class Scene(Described):
     cameras: dict[Name, Camera] | None = None
     """Where the car was calibrated anew: all cameras, instead of those of dataset.json."""
     lidar: Lidar | None = None
-    rigs: list[Rig]
+    rigs: list[Rig] = Field(min_length=1)
 
 
 class Dataset(Described):
@@ -105,8 +120,15 @@ class Dataset(Described):
     version: Name
     cameras: dict[Name, Camera] = Field(min_length=1)
     lidar: Lidar | None = None
-    splits: dict[Name, list[Name]] = Field(min_length=1)
+    splits: dict[Name, Annotated[list[Name], Field(min_length=1)]] = Field(min_length=1)
     """Folders of scenes, by split."""
+
+    @model_validator(mode="after")
+    def _scenes_once(self) -> Dataset:
+        listed = [scene for scenes in self.splits.values() for scene in scenes]
+        if twice := [scene for scene in listed if listed.count(scene) > 1]:
+            raise ValueError(f"splits name the scene {twice[0]} twice; expected it once, in one split")
+        return self
 
 
 def read_dataset(root: Path) -> Dataset:
@@ -125,9 +147,6 @@ def read_scene(folder: Path) -> Scene:
 
 def _read(path: Path, kind: type[M]) -> M:
     try:
-        return kind.model_validate_json(read_bytes(path))
+        return kind.model_validate_json(read_bytes(path).removeprefix(codecs.BOM_UTF8))
     except ValidationError as error:
-        first: Any = error.errors()[0]
-        place = ".".join(map(str, first["loc"]))
-        found = f"{place}: {first['msg']}" if place else first["msg"]
-        raise DatasetError(f"{path}: is not as expected ({found}); {GUIDE}") from error
+        raise DatasetError(f"{path}: is not as expected: {explain(kind, error, SHOWN)}; {GUIDE}") from error

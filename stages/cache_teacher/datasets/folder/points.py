@@ -30,7 +30,7 @@ def read_cloud(path: Path, bin_columns: int) -> Float[np.ndarray, "point 3"]:
         raise DatasetError(f"{path}: is of no known form; expected a point cloud that ends in {', '.join(readers)}")
     points: np.ndarray = readers[path.suffix](path)
     if points.ndim != 2 or points.shape[1] < 3 or not np.issubdtype(points.dtype, np.floating):
-        raise _bad(path, f"{points.dtype} of shape {points.shape}")
+        raise _bad(path, f"{points.dtype} of shape {points.shape}, not floating point of shape (N, 3 or more)")
     return np.ascontiguousarray(points[:, :3])
 
 
@@ -80,4 +80,6 @@ def _bad(path: Path, found: str) -> DatasetError:
 
 
 def _not_installed(path: Path, error: ImportError) -> ConfigError:
-    return ConfigError(f"{path}: needs a library that is not installed ({error}); pip install 'fsmde[points]'")
+    return ConfigError(
+        f"{path}: needs a library that is not installed ({error}); in fsmde's folder: pip install -e '.[points]'"
+    )

@@ -20,7 +20,7 @@ from stages.cache_teacher.datasets.raw_files import REMEDY, path_inside
 class NuscenesDataset:
     """The keyframes under a folder that holds nuScenes.
 
-    Opening reads all tables of a version, once: samples carry what a worker needs, so that it reads none. Without
+    Opening reads the tables of a version, once: samples carry what a worker needs, so that it reads none. Without
     `lidar`, no sweep is read or needed.
 
     Raises ConfigError without nuscenes-devkit, DatasetError where the tables are missing or damaged.
@@ -37,12 +37,13 @@ class NuscenesDataset:
         self.cameras = tables.ring.cameras
         self.adjacent_pairs = tables.ring.adjacent_pairs
         self.splits = tuple(tables.splits)
+        self.absent_splits = tables.absent_splits
         self._opened: Mapping[str, Selection] | None = select(tables, settings)
 
     def samples(self, split: str) -> Sequence[NuscenesSample]:
         """All complete keyframes of a split that were asked for, in the order of the tables.
 
-        Raises DatasetError for an unknown split.
+        Raises DatasetError for an unknown split, or one that is not here.
         """
         return self._split(split).complete
 
@@ -77,7 +78,8 @@ class NuscenesDataset:
         if self._opened is None:
             raise RuntimeError("a worker's copy has no tables; expected a sample that samples() listed")
         if split not in self._opened:
-            raise DatasetError(f"{self.root}: has no split {split!r}; expected one of {', '.join(self.splits)}")
+            lacks = "no scene of split" if split in self.absent_splits else "no split"
+            raise DatasetError(f"{self.root}: has {lacks} {split!r}; expected one of {', '.join(self.splits)}")
         return self._opened[split]
 
     def _count_points(self, sweep: Reading) -> int:

@@ -15,10 +15,8 @@ from cache_schema.errors import DatasetError
 from stages.cache_teacher.config import NuscenesSettings
 from stages.cache_teacher.datasets.base import IncompleteSample, SplitNotes, parted
 from stages.cache_teacher.datasets.nuscenes.sample import NuscenesSample
-from stages.cache_teacher.datasets.nuscenes.tables import EVALUATION_SPLITS, Keyframe, Tables
-
-SHOWN = 3
-"""Unknown tokens that an error names."""
+from stages.cache_teacher.datasets.nuscenes.splits import EVALUATION_SPLITS, some
+from stages.cache_teacher.datasets.nuscenes.tables import Keyframe, Tables
 
 
 @dataclass(frozen=True)
@@ -76,7 +74,10 @@ def _select_split(tables: Tables, split: str, settings: NuscenesSettings, listed
 
 
 def conditions(description: str) -> tuple[str, ...]:
-    """Light and weather of a scene by the words of its description, as the field reads them: `After rain` is rain."""
+    """Light and weather of a scene by the words of its description, as the field reads them: `After rain` is rain.
+
+    Day and dry are the default: a description without a word on light or weather, even an empty one, means them.
+    """
     said = description.lower()
     return "night" if "night" in said else "day", "rain" if "rain" in said else "dry"
 
@@ -105,9 +106,8 @@ def _listed(path: Path, tables: Tables) -> TokenList:
     if not tokens:
         raise DatasetError(f"{path}: names no token; expected sample tokens of this version, one a line")
     if unknown:
-        shown = ", ".join(unknown[:SHOWN]) + (", …" if len(unknown) > SHOWN else "")
         raise DatasetError(
-            f"{path}: {len(unknown)} of its {len(tokens)} tokens are not in the dataset ({shown}); "
+            f"{path}: {len(unknown)} of its {len(tokens)} tokens are not in the dataset ({some(unknown)}); "
             "expected sample tokens of this version, one a line"
         )
     return TokenList(frozenset(tokens), hashlib.sha256("\n".join(sorted(set(tokens))).encode()).hexdigest())

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 from plyfile import PlyData, PlyElement
 from pypcd4 import Encoding, PointCloud
 
@@ -146,14 +147,31 @@ def front(content: dict[str, Any]) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        (lambda d: d.pop("cameras"), "cameras: Field required"),
-        (lambda d: d.update(camera=1), "camera: Extra inputs are not permitted"),
+        (lambda d: d.pop("cameras"), "cameras is required"),
+        (lambda d: d.update(camera=1), "unknown key 'camera'; did you mean 'cameras'?"),
         (lambda d: d.update(cameras={}), "cameras: Dictionary should have at least 1 item"),
-        (lambda d: d.update(splits={"train": ["friday"]}), "friday/scene.json: cannot be read"),
+        (
+            lambda d: d.update(splits={"train": ["friday"]}),
+            "names friday, where there is no scene.json; expected one of monday",
+        ),
+        (lambda d: d.update(splits={"train": []}), "splits.train: List should have at least 1 item"),
+        (lambda d: d.update(splits={"train": ["monday"], "val": ["monday"]}), "name the scene monday twice"),
+        (lambda d: front(d)["intrinsics"][0].__setitem__(1, 2.0), "focal lengths above 0"),
+        (
+            lambda d: front(d).update(intrinsics=[["1", 0, 4], [0, 1, 4], [0, 0, 1]]),
+            "intrinsics.0.0: Input should be a valid number (got '1')",
+        ),
+        (
+            lambda d: front(d).update(car_from_camera=np.transpose(front(d)["car_from_camera"]).tolist()),
+            "it looks transposed",
+        ),
         (lambda d: d.update(splits={"train": ["../mine"]}), "expected a path inside"),
-        (lambda d: front(d).update(intrinsics=[[1, 0], [0, 1]]), "expected 3 × 3 finite numbers"),
+        (
+            lambda d: front(d).update(intrinsics=[[1, 0], [0, 1]]),
+            "3 rows of 3 finite numbers (got [[1, 0], [0, 1]])",
+        ),
         (lambda d: front(d).update(intrinsics=[[0, 0, 4], [0, 1, 4], [0, 0, 1]]), "focal lengths above 0"),
-        (lambda d: front(d)["car_from_camera"].pop(), "expected 4 × 4 finite numbers"),
+        (lambda d: front(d)["car_from_camera"].pop(), "expected 4 rows of 4 finite numbers"),
         (lambda d: front(d)["car_from_camera"][0].__setitem__(0, 7), "expected a rotation"),
         (
             lambda d: front(d).update(car_from_camera=[[1, 0, 0, 0], [0, 1, 0, 0], [0, 0, -1, 0], [0, 0, 0, 1]]),
@@ -177,7 +195,17 @@ def test_what_is_wrong_with_the_dataset_file(root: Path, change: Callable[[Any],
             "is of no known form; expected a point cloud that ends in",
         ),
         (lambda s: s["lidar"].update(bin_columns=5), "lidar.bin_columns says how many"),
-        (lambda s: s["rigs"][0].update(world_from_car=[[1]]), "rigs.0.world_from_car: Value error, expected 4 × 4"),
+        (lambda s: s["rigs"][0].pop("world_from_car"), "world_from_car_at_image without world_from_car"),
+        (lambda s: s["rigs"][0].update(world_from_cars=[[1]]), "did you mean 'world_from_car'"),
+        (lambda s: front(s).update(intrinsics=[[0.7, 0, 0.5], [0, 0.7, 0.5], [0, 0, 1]]), "in pixels of these images"),
+        (lambda s: front(s)["intrinsics"][0].__setitem__(2, 960.0), "cx 960 and cy"),
+        (lambda s: s.update(rigs=[]), "rigs: List should have at least 1 item"),
+        (lambda s: s["rigs"][0]["images"].update(front="/abs/front.jpg"), "expected a path inside"),
+        (lambda s: s["rigs"][0]["images"].update(front="front\\000.jpg"), "with / between its parts"),
+        (
+            lambda s: s["rigs"][0].update(world_from_car=[[1]]),
+            "rigs.0.world_from_car: expected 4 rows of 4",
+        ),
     ],
 )
 def test_what_is_wrong_with_a_scene(root: Path, change: Callable[[Any], object], said: str):
@@ -189,7 +217,7 @@ def test_what_is_wrong_with_a_scene(root: Path, change: Callable[[Any], object],
     ("change", "lacks"),
     [
         (lambda rig: rig["images"].pop("back"), "back"),
-        (lambda rig: rig.update(points="lidar/gone.bin"), "points"),
+        (lambda rig: rig.update(points="lidar/gone.bin"), "points (no file monday/lidar/gone.bin)"),
         (lambda rig: rig.pop("points"), "points"),
     ],
 )
@@ -199,6 +227,38 @@ def test_a_rig_without_an_image_or_the_points_is_incomplete(root: Path, change: 
     dataset = FolderDataset(root)
     assert list(map(str, dataset.incomplete("train"))) == [f"monday sample 000 lacks {lacks}"]
     assert len(dataset.samples("train")) == rigs - 1
+
+
+def test_what_notepad_writes_before_the_text_is_passed_over(root: Path):
+    file = root / "dataset.json"
+    file.write_bytes(b"\xef\xbb\xbf" + file.read_bytes())
+    read_all(root)
+
+
+def test_an_image_of_another_size_is_the_odd_one(root: Path):
+    odd = root / "monday/front/000.jpg"
+    Image.new("RGB", (40, 24)).save(odd)
+    assert f"{odd}: is 40×24 pixels; expected 80×48 as most images of its sample" in refused(root)
+
+
+def test_an_image_of_16_bits_is_not_taken_for_white(root: Path):
+    for camera in CAMERAS:
+        Image.fromarray(np.full((48, 80), 40_000, np.uint16)).save(root / f"monday/{camera}/000.jpg", "PNG")
+    assert "more than 8 bits a pixel (mode I;16)" in refused(root)
+
+
+def test_a_change_of_the_description_is_noticed(root: Path):
+    def digests() -> dict[str, object]:
+        dataset = FolderDataset(root)
+        return {split: dataset.notes(split).selection["description_sha256"] for split in dataset.splits}
+
+    before = digests()
+    edit(root / "wednesday/scene.json", lambda scene: scene["rigs"][0].update(timestamp=5))
+    after = digests()
+    assert after["train"] == before["train"]
+    assert after["val"] != before["val"]
+    edit(root / "dataset.json", lambda d: front(d)["car_from_camera"][2].__setitem__(3, 9.0))
+    assert all(digests()[split] != after[split] for split in after)
 
 
 @pytest.mark.parametrize("name", ["dataset.json", "monday/scene.json"])

@@ -2,7 +2,8 @@
 
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,8 @@ from tests.nuscenes_world import KEYFRAMES, VERSION
 pytest.importorskip("nuscenes", reason="needs nuscenes-devkit: make test-nuscenes")
 
 from stages.cache_teacher.datasets.nuscenes.dataset import NuscenesDataset
+
+NEEDED = ("sensor", "calibrated_sensor", "ego_pose", "scene", "sample", "sample_data")
 
 
 @pytest.fixture
@@ -34,10 +37,12 @@ def table(root: Path, name: str) -> Path:
     return root / VERSION / f"{name}.json"
 
 
-def edit(root: Path, name: str, change: Callable[[Any], object]) -> None:
+@contextmanager
+def editing(root: Path, name: str) -> Iterator[list[Any]]:
+    """The records of a table, to be changed in place."""
     records = json.loads(table(root, name).read_text())
-    changed = change(records)
-    table(root, name).write_text(json.dumps(records if changed is None else changed))
+    yield records
+    table(root, name).write_text(json.dumps(records))
 
 
 def only(root: Path, pattern: str) -> Path:
@@ -73,50 +78,171 @@ def test_two_versions_and_none_asked_for(root: Path):
     assert "it has v1.0-mini, v1.0-trainval: pass one with --version" in refused(root)
 
 
-@pytest.mark.parametrize("name", ["sample", "ego_pose", "map", "sample_data"])
-def test_a_missing_table(root: Path, name: str):
+@pytest.mark.parametrize("asked", [None, VERSION])
+@pytest.mark.parametrize("name", NEEDED)
+def test_a_missing_table(root: Path, name: str, asked: str | None):
     table(root, name).unlink()
-    assert f"{name}.json: is missing" in refused(root, version=VERSION)
+    assert f"{table(root, name)}: is missing" in refused(root, version=asked)
 
 
-@pytest.mark.parametrize("content", [b"", b"[{", b"\xff\xfe", b"{}", b"[1]", b'[{"token": 1}]'])
-@pytest.mark.parametrize("name", ["sample_data", "calibrated_sensor", "scene"])
-def test_a_damaged_table(root: Path, name: str, content: bytes):
-    table(root, name).write_bytes(content)
-    refused(root)
+@pytest.mark.parametrize("asked", [None, VERSION])
+def test_the_folder_of_the_tables_instead_of_the_one_above(world: Path, asked: str | None):
+    message = refused(world / VERSION, version=asked)
+    assert "is a folder of tables" in message
+    assert message.endswith(f"pass --root {world} --version {VERSION}")
+
+
+def test_the_folder_of_the_tables_from_inside(world: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(world / VERSION)
+    with pytest.raises(DatasetError, match=f"pass --root {world} --version {VERSION}$"):
+        read_all(Path("."))
 
 
 @pytest.mark.parametrize(
-    ("name", "change"),
+    ("content", "said"),
     [
-        ("scene", lambda records: records[0].update(first_sample_token="gone")),
-        ("scene", lambda records: records[0].pop("description") and None),
-        ("scene", lambda records: records[0].update(nbr_samples=99)),
-        ("sample", lambda records: records[0].update(next="gone")),
-        ("ego_pose", lambda records: records[0].update(rotation=[0, 0, 0, 0])),
-        ("ego_pose", lambda records: records[0].update(rotation=[1, 0, 0])),
-        ("ego_pose", lambda records: records[0].update(translation=[1, float("nan"), 0])),
-        ("ego_pose", lambda records: records.pop(0) and None),
-        ("calibrated_sensor", lambda records: records[0].update(camera_intrinsic=[[1, 2], [3, 4]])),
-        ("sensor", lambda records: [record for record in records if record["modality"] != "camera"]),
+        (b"", "is empty"),
+        (b"[{", "cannot be read (Expecting property name"),
+        (b'[{"token": "a', "cannot be read (Unterminated string"),
+        (b"\xff\xfe", "cannot be read ('utf-8' codec"),
+        (b"[" * 100_000, "cannot be read (maximum recursion depth"),
+        (b"{}", "is not a list"),
+        (b"3", "is not a list"),
+        (b"[1]", "has 1 in its list"),
+        (b'[{"name": "a"}]', "has {'name': 'a'} in its list"),
+        (b'[{"token": [1]}]', "has {'token': [1]} in its list"),
     ],
 )
-def test_tables_that_do_not_fit_together(root: Path, name: str, change: Callable[[Any], object]):
-    edit(root, name, change)
-    refused(root)
+@pytest.mark.parametrize("name", NEEDED)
+def test_a_damaged_table(root: Path, name: str, content: bytes, said: str):
+    table(root, name).write_bytes(content)
+    message = refused(root)
+    assert message.startswith(f"{table(root, name)}: {said}")
+    assert message.endswith("extract the metadata again")
+
+
+FIELDS = [
+    ("sensor", ["channel", "modality"]),
+    ("calibrated_sensor", ["sensor_token", "rotation", "translation", "camera_intrinsic"]),
+    ("ego_pose", ["rotation", "translation"]),
+    ("scene", ["name", "description", "nbr_samples", "first_sample_token"]),
+    ("sample", ["timestamp", "scene_token", "next"]),
+    (
+        "sample_data",
+        ["sample_token", "ego_pose_token", "calibrated_sensor_token", "timestamp", "is_key_frame", "filename", "prev"],
+    ),
+]
+
+
+@pytest.mark.parametrize(("name", "field"), [(name, field) for name, fields in FIELDS for field in fields])
+def test_a_record_without_a_field(root: Path, name: str, field: str):
+    with editing(root, name) as records:
+        del records[0][field]
+    found = f"record {records[0]['token']} lacks the field {field}"
+    assert refused(root) == f"{table(root, name)}: {found}; extract the metadata again"
+
+
+@pytest.mark.parametrize(
+    ("name", "field", "value", "expected"),
+    [
+        ("sample_data", "sample_token", "gone", "expected the token of a record of sample.json"),
+        ("sample_data", "ego_pose_token", 32 * "0", "expected the token of a record of ego_pose.json"),
+        ("sample_data", "calibrated_sensor_token", "gone", "expected the token of a record of calibrated_sensor.json"),
+        ("sample_data", "filename", None, "expected a valid string"),
+        ("sample_data", "timestamp", "noon", "expected a valid integer"),
+        ("calibrated_sensor", "sensor_token", "gone", "expected the token of a record of sensor.json"),
+        ("calibrated_sensor", "camera_intrinsic", [[1.0, 2.0], [3.0, 4.0]], "expected 3 × 3 finite numbers"),
+        ("calibrated_sensor", "rotation", [1.0, 0.0, 0.0], "expected a unit quaternion w, x, y, z"),
+        ("calibrated_sensor", "translation", [1.0, 0.0], "expected x, y, z in metres"),
+        ("ego_pose", "rotation", [0.0, 0.0, 0.0, 0.0], "expected a unit quaternion w, x, y, z"),
+        ("ego_pose", "rotation", [1.0, 0.0, 0.0], "expected a unit quaternion w, x, y, z"),
+        ("ego_pose", "translation", [1.0, float("nan"), 0.0], "expected x, y, z in metres"),
+        ("scene", "first_sample_token", "gone", "expected the token of a record of sample.json"),
+        ("scene", "nbr_samples", 99, f"expected {KEYFRAMES}, as many as there are"),
+        ("sample", "next", "gone", "expected the token of a record of sample.json"),
+        ("sample", "scene_token", "gone", "expected the token of the scene that leads to it"),
+    ],
+)
+def test_a_field_that_is_wrong(root: Path, name: str, field: str, value: object, expected: str):
+    with editing(root, name) as records:
+        records[0][field] = value
+    found = f"record {records[0]['token']} has the {field} {value!r}"
+    assert refused(root).startswith(f"{table(root, name)}: {found}; {expected}")
+
+
+def test_a_camera_without_intrinsics(root: Path):
+    with editing(root, "calibrated_sensor") as records:
+        records[0]["camera_intrinsic"] = []
+    found = f"record {records[0]['token']} has the camera_intrinsic (); expected 3 × 3 numbers for CAM_FRONT;"
+    assert found in refused(root)
+
+
+def test_an_earlier_sweep_that_is_in_no_table(root: Path):
+    keyframe = NuscenesDataset(root, NuscenesSettings(sweeps=2)).samples("train")[1].lidar
+    assert keyframe is not None
+    with editing(root, "sample_data") as records:
+        (record,) = (record for record in records if record["filename"] == keyframe.filename)
+        record["prev"] = "gone"
+    read_all(root)
+    message = refused(root, sweeps=2)
+    assert (
+        f"record {record['token']} has the prev 'gone'; expected the token of a record of sample_data.json" in message
+    )
+
+
+def test_no_camera(root: Path):
+    with editing(root, "sensor") as records:
+        for record in records:
+            record["modality"] = "lidar"
+    assert f"{table(root, 'calibrated_sensor')}: has no camera" in refused(root)
+
+
+def test_what_no_rig_needs_may_be_missing(root: Path):
+    for path in (root / VERSION).iterdir():
+        if path.stem not in NEEDED:
+            path.unlink()
+    shutil.rmtree(root / "maps")
+    read_all(root)
 
 
 def test_scenes_of_no_split(root: Path):
-    edit(root, "scene", lambda records: [record.update(name=f"mine-{i}") for i, record in enumerate(records)] and None)
+    with editing(root, "scene") as records:
+        for record in records:
+            record["name"] = f"mine-{record['name']}"
     message = refused(root)
     assert "none of its 4 scenes is in an official split" in message
     assert "splits.json" in message
 
 
-@pytest.mark.parametrize("content", ["[", "[]", '{"train": 3}'])
-def test_damaged_splits_of_ones_own(root: Path, content: str):
+@pytest.mark.parametrize(
+    ("content", "found"),
+    [
+        ("[", "Invalid JSON: EOF while parsing a list"),
+        ('["scene-0061"]', "it is ['scene-0061'];"),
+        ('{"train": "scene-0061"}', "train is 'scene-0061';"),
+        ('{"train": ["scene-0061", 3]}', "train.1 is 3;"),
+        (
+            '{"train": ["scene-0061", "scene-1"]}',
+            "names scene-1, but the scenes of scene.json are scene-0061, scene-0553, scene-0103, …;",
+        ),
+        ('{"train": ["scene-0061"], "val": ["scene-0061"]}', "names scene-0061 2 times, in train and val;"),
+        ('{"train": ["scene-0061", "scene-0061"]}', "names scene-0061 2 times, in train;"),
+    ],
+)
+def test_splits_of_ones_own_that_cannot_be_used(root: Path, content: str, found: str):
     (root / VERSION / "splits.json").write_text(content)
-    assert "splits.json" in refused(root)
+    message = refused(root)
+    assert message.startswith(f"{root / VERSION / 'splits.json'}: {found}")
+    assert 'expected {"train": ["<scene>", …], "val": ["<scene>", …]}' in message
+
+
+def test_a_split_of_which_no_scene_is_here(root: Path):
+    with editing(root, "scene") as records:
+        records[:] = [record for record in records if record["name"] == "scene-0061"]
+    dataset = NuscenesDataset(root, NuscenesSettings())
+    assert (dataset.splits, dataset.absent_splits) == (("train",), ("val",))
+    with pytest.raises(DatasetError, match="has no scene of split 'val'; expected one of train"):
+        dataset.samples("val")
 
 
 @pytest.mark.parametrize("sensor", ["CAM_BACK", "LIDAR_TOP"])
@@ -126,7 +252,8 @@ def test_a_keyframe_without_a_camera_or_the_lidar_is_incomplete(root: Path, sens
         only(root, f"samples/{sensor}/scene-0061*").unlink()
     else:
         first = only(root, f"samples/{sensor}/scene-0061*").name
-        edit(root, "sample_data", lambda records: [r for r in records if not r["filename"].endswith(first)])
+        with editing(root, "sample_data") as records:
+            records[:] = [record for record in records if not record["filename"].endswith(first)]
     dataset = NuscenesDataset(root, NuscenesSettings())
     assert len(dataset.samples("train")) == 2 * KEYFRAMES - 1
     assert [sample.lacks for sample in dataset.incomplete("train")] == [(sensor,)]
@@ -149,20 +276,12 @@ def test_a_damaged_image(root: Path):
 def test_a_file_outside_the_dataset(root: Path):
     (root / "samples" / "CAM_FRONT").rename(root.parent / "elsewhere")
     name = only(root.parent, "elsewhere/*").name
-    edit(
-        root,
-        "sample_data",
-        lambda records: (
-            [
-                r.update(filename="samples/../../elsewhere/" + Path(r["filename"]).name)
-                for r in records
-                if "/CAM_FRONT/" in r["filename"]
-            ]
-            and None
-        ),
-    )
+    outside = "samples/../../elsewhere"
+    with editing(root, "sample_data") as records:
+        for record in records:
+            record["filename"] = record["filename"].replace("samples/CAM_FRONT/", f"{outside}/")
     message = refused(root)
-    assert f"elsewhere/{name}" in message
+    assert message.startswith(f"{table(root, 'sample_data')}: names the file '{outside}/{name}'")
     assert "expected a path inside" in message
 
 
