@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cache_schema.errors import EvaluationError
@@ -42,6 +42,7 @@ ERROR = st.one_of(st.none(), st.floats(-0.9, 3))
 
 
 @given(st.lists(st.tuples(ERROR, ERROR), min_size=1, max_size=6))
+@settings(deadline=None)
 def test_the_means_of_the_result_are_those_of_the_rigs(errors: list[tuple[float | None, float | None]]) -> None:
     scorer = scorer_of(errors)
     values, means = scorer.rig_scores()["student/lidar"], scorer.scores()[0].mean.metrics
