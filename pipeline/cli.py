@@ -4,7 +4,19 @@ from __future__ import annotations
 
 import typer
 
-from pipeline.commands import ablate, cache_teacher, evaluate, inspect, reproduce, street, train, verify
+from pipeline.commands import (
+    ablate,
+    cache_teacher,
+    compare,
+    evaluate,
+    inspect,
+    latency,
+    reproduce,
+    street,
+    train,
+    verify,
+    view,
+)
 
 app = typer.Typer(
     name="fsmde",
@@ -18,6 +30,9 @@ app.command("street")(street.command)
 app.command("cache-teacher")(cache_teacher.command)
 app.command("train")(train.command)
 app.command("evaluate")(evaluate.command)
+app.command("compare")(compare.command)
+app.command("latency")(latency.command)
+app.command("view")(view.command)
 app.command("inspect")(inspect.command)
 app.command("verify")(verify.command)
 app.command("reproduce")(reproduce.command)

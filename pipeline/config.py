@@ -69,15 +69,15 @@ def layered(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any
     return merged
 
 
-def read_yaml(file: Path) -> dict[str, Any]:
+def read_yaml(file: Path, option: str = "--config") -> dict[str, Any]:
     """The settings in a file; keys that were left empty keep their defaults. Raises ConfigError."""
     try:
         content = yaml.safe_load(file.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         reason = " ".join(str(error).split())
-        raise ConfigError(f"--config {file} cannot be read ({reason}); expected a YAML file of settings") from error
+        raise ConfigError(f"{option} {file} cannot be read ({reason}); expected a YAML file of settings") from error
     if content is not None and not isinstance(content, dict):
-        raise ConfigError(f"--config {file} holds a {type(content).__name__}; expected settings as key: value")
+        raise ConfigError(f"{option} {file} holds a {type(content).__name__}; expected settings as key: value")
     return _without_empty(content or {})
 
 

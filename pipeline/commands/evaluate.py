@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -18,14 +18,18 @@ from pipeline.version import code_version
 from stages.wording import counted
 
 if TYPE_CHECKING:
-    from stages.evaluate.result import ConditionScores, CrossViewScores, Evaluation, Score, SubjectScores
+    from stages.evaluate.protocol import ProtocolSettings
+    from stages.evaluate.result import CrossViewScores, Evaluation, PartScores, Score, SubjectScores
 
 
 def command(
     cache: CacheFolder = None,
     run: Annotated[Path | None, typer.Option(help="Training run whose student is scored.")] = None,
     split: Annotated[str | None, typer.Option(help="Split to score on.  [default: val]")] = None,
-    protocol: Annotated[str | None, typer.Option(help="Protocol: native or network.  [default: native]")] = None,
+    protocol: Annotated[
+        list[str] | None,
+        typer.Option(help="native, network, or a YAML file of your own; repeatable.  [default: native]"),
+    ] = None,
     teacher: Annotated[
         list[str] | None, typer.Option(help="Cached teacher to score too; repeatable.  [default: all]")
     ] = None,
@@ -41,7 +45,7 @@ def command(
         "cache": cache,
         "run": run,
         "split": split,
-        "protocol": protocol,
+        "protocols": [read_protocol(asked) for asked in protocol] if protocol else None,
         "teachers": teacher or None,
         "device": device,
     }
@@ -53,63 +57,110 @@ def command(
         console = Console()
         made = plan(config.build(EvaluateConfig, config_file, assignments or [], options))
         with ProgressBar(console, "rigs") as progress:
-            evaluation = execute(made, progress, code_version=code_version())
-        print_tables(console, evaluation)
-        if made.output is not None:
-            console.print(f"Written to {made.output}", markup=False, highlight=False)
+            evaluations = execute(made, progress, code_version=code_version())
+        print_tables(console, evaluations)
+        for by in made.protocols:
+            if (output := made.output(by)) is not None:
+                console.print(f"Written to {output}", markup=False, highlight=False)
 
 
-def print_tables(console: Console, evaluation: Evaluation) -> None:
-    """Means of every subject and scaling against each truth, what neighbouring cameras agree on, and by camera."""
-    low, high = evaluation.protocol.range_m
-    console.print(
-        f"{evaluation.dataset} {evaluation.dataset_version} {evaluation.split}, {counted(evaluation.rigs, 'rig')}; "
-        f"protocol {evaluation.protocol.name}, {low:g} < depth < {high:g} m",
-        highlight=False,
-    )
-    _print_means(console, "at LiDAR points", evaluation.scores)
-    _print_means(console, "at dense depth", evaluation.dense_scores)
-    _print_cross_view(console, evaluation.cross_view)
-    if not evaluation.scores:
+def read_protocol(asked: str) -> str | ProtocolSettings:
+    """A protocol's name, or settings of one's own where it is a YAML file. Raises ConfigError."""
+    from stages.evaluate.protocol import ProtocolSettings
+
+    file = Path(asked)
+    if file.suffix not in (".yaml", ".yml"):
+        return asked
+    return config.validated(ProtocolSettings, config.read_yaml(file, "--protocol"), f"protocol in {file}")
+
+
+def print_tables(console: Console, evaluations: Sequence[Evaluation]) -> None:
+    """Means of every subject and scaling by each protocol, side by side; of the first, also parts of what is scored."""
+    first = evaluations[0]
+    console.print(f"{first.dataset} {first.dataset_version} {first.split}, {counted(first.rigs, 'rig')}")
+    for evaluation in evaluations:
+        by, (low, high) = evaluation.protocol, evaluation.protocol.range_m
+        pixels = "raw" if by.ground_truth == "native" else "network's"
+        own_car = "without the own car" if by.ego_mask else "own car too"
+        console.print(f"protocol {by.name}: {pixels} pixels, {low:g} < depth < {high:g} m, {own_car}", highlight=False)
+    _print_means(console, "at LiDAR points", {e.protocol.name: e.scores for e in evaluations})
+    _print_means(console, "at dense depth", {e.protocol.name: e.dense_scores for e in evaluations})
+    _print_cross_view(console, first.cross_view)
+    if not first.scores:
         return
-    first = evaluation.scores[0]
-    cameras = _table(f"{first.subject} by camera", _HEADINGS.values())
-    for camera, score in first.cameras.items():
+    subject = first.scores[0]
+    cameras = _table(f"{subject.subject} by camera", _HEADINGS.values())
+    for camera, score in subject.cameras.items():
         cameras.add_row(camera, *_figures(score, _HEADINGS))
     console.print(cameras, "")
-    _print_conditions(console, first.subject, evaluation)
+    for kind, heading in _PARTS.items():
+        wanted = (kind, "lidar", subject.subject)
+        shown = [part for part in first.parts if (part.kind, part.truth, part.subject) == wanted]
+        _print_parts(console, f"{subject.subject} by {heading}", shown)
+    _print_counts(console, first, subject)
+
+
+def _print_counts(console: Console, evaluation: Evaluation, scores: SubjectScores) -> None:
+    mean = scores.mean
     dense = f", {evaluation.dense_scores[0].mean.points} pixels with dense depth" if evaluation.dense_scores else ""
-    console.print(
-        f"{first.mean.images} images, {first.mean.points} LiDAR points{dense}. Teachers have no scale of their own: "
-        "they are fitted to the LiDAR of each image, by least squares in disparity.",
-        highlight=False,
+    says = [f"{mean.images} images, {mean.points} LiDAR points{dense}."]
+    if mean.images_without_points:
+        says.append(f"{counted(mean.images_without_points, 'image')} without a point in range.")
+    if mean.clamped:
+        says.append(f"At {counted(mean.clamped, 'point')} the prediction was clamped.")
+    if (ends := scores.intervals.get("abs_rel")) is not None:
+        scenes = len({part.part for part in evaluation.parts if part.kind == "scene"})
+        says.append(
+            f"AbsRel of {scores.subject}: 95 % interval {ends[0]:.3f} to {ends[1]:.3f} over {counted(scenes, 'scene')}."
+        )
+    says += [
+        f"Worst: {rig.scene} {rig.sample}, AbsRel {rig.abs_rel:.3f}."
+        for rig in evaluation.worst[:1]
+        if (rig.subject, rig.truth) == (scores.subject, "lidar")
+    ]
+    says.append(
+        "Teachers have no scale of their own: they are fitted to the LiDAR of each image, by least squares in "
+        "disparity, or as if the disparity had no shift, by medians only."
     )
+    console.print(" ".join(says), highlight=False, markup=False)
 
 
-def _print_means(console: Console, what: str, all_scores: Sequence[SubjectScores]) -> None:
-    if not all_scores:
+def _print_means(console: Console, what: str, by_protocol: Mapping[str, Sequence[SubjectScores]]) -> None:
+    """One row for each subject and scaling; several protocols side by side, in those metrics that there is room for."""
+    alone = len(by_protocol) == 1
+    shown = _HEADINGS if alone else {m: _HEADINGS[m] for m in SIDE_BY_SIDE[: max(1, ROOM // len(by_protocol))]}
+    rows: dict[tuple[str, str], dict[str, SubjectScores]] = {}
+    for protocol, all_scores in by_protocol.items():
+        for scores in all_scores:
+            if scores.alignment == "disparity_median" and scores.scaling != "none":
+                continue  # scaled by medians already
+            rows.setdefault((scores.subject, scores.scaling), {})[protocol] = scores
+    if not rows:
         return
-    table = _table(what, _HEADINGS.values())
-    for scores in all_scores:
-        name = scores.subject if scores.scaling == "none" else f"  {_SCALING[scores.scaling]}"
-        table.add_row(name, *_figures(scores.mean, _HEADINGS))
+    table = _table(what, [h if alone else f"{name}\n{h}" for name in by_protocol for h in shown.values()])
+    for (subject, scaling), found in rows.items():
+        figures = [
+            figure
+            for name in by_protocol
+            for figure in (_figures(found[name].mean, shown) if name in found else [NOTHING] * len(shown))
+        ]
+        table.add_row(subject if scaling == "none" else f"  {_SCALING[scaling]}", *figures)
     console.print(table, "")
 
 
-def _print_conditions(console: Console, subject: str, evaluation: Evaluation) -> None:
-    """By light and weather, at LiDAR points."""
-    shown = [scores for scores in evaluation.conditions if (scores.subject, scores.truth) == (subject, "lidar")]
-    if not shown:
+def _print_parts(console: Console, heading: str, parts: Sequence[PartScores]) -> None:
+    if not parts:
         return
-    table = _table(f"{subject} by condition", _HEADINGS.values())
-    for scores in shown:
-        table.add_row(f"{scores.condition}, {counted(scores.rigs, 'rig')}", *_figures(scores, _HEADINGS))
+    table = _table(heading, _HEADINGS.values())
+    for part in parts:
+        how_many = f", {counted(part.rigs, 'rig')}" if part.kind == "condition" else ""
+        table.add_row(f"{part.part}{how_many}", *_figures(part, _HEADINGS))
     console.print(table, "")
 
 
 def _print_cross_view(console: Console, all_scores: Sequence[CrossViewScores]) -> None:
     """Without scaling: medians per rig change what cameras agree on little, those per image bring truth into it."""
-    shown = [scores for scores in all_scores if scores.scaling == "none"]
+    shown = [s for s in all_scores if s.scaling == "none" and s.alignment != "disparity_median"]
     if not shown:
         return
     table = _table("where views overlap", ["truth", "AbsRel", "RMSE", "δ1", "apart", "apart, m"])
@@ -119,6 +170,10 @@ def _print_cross_view(console: Console, all_scores: Sequence[CrossViewScores]) -
     console.print(table, "")
 
 
+NOTHING = "–"
+SIDE_BY_SIDE, ROOM = ("abs_rel", "delta_1", "rmse"), 6
+"""Metrics in the order in which they are shown beside each other, and columns of them that 80 characters hold."""
+_PARTS = {"depth": "depth", "place": "place", "condition": "light and weather"}
 _SCALING = {"median_image": "median per image", "median_rig": "median per rig"}
 _HEADINGS = {
     "abs_rel": "AbsRel",
@@ -137,10 +192,11 @@ def _table(first: str, headings: Iterable[str]) -> Table:
     table = Table(box=None, padding=(0, 1, 0, 0), pad_edge=False, header_style="bold underline")
     table.add_column(first, min_width=20, max_width=24, overflow="fold")
     for heading in headings:
-        table.add_column(heading, justify="right", no_wrap=True, min_width=max(len(heading), len("0.000")))
+        width = max(*map(len, heading.split("\n")), len("0.000"))
+        table.add_column(heading, justify="right", no_wrap=True, min_width=width)
     return table
 
 
-def _figures(score: Score | ConditionScores, metrics: Iterable[str]) -> list[str]:
+def _figures(score: Score | PartScores, metrics: Iterable[str]) -> list[str]:
     values = [score.metrics[metric] for metric in metrics]
-    return ["–" if value is None else f"{value:.3f}" for value in values]
+    return [NOTHING if value is None else f"{value:.3f}" for value in values]

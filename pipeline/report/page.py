@@ -102,7 +102,7 @@ def _tiles(result: ComparisonResult) -> str:
     method = result.row(METHOD)
     assert method is not None
     latency, against = result.latency, f"AbsRel of {METHOD} against {result.baseline}, less is better,"
-    times = f"{1000 * latency.student_s:.0f} ms a rig, the teacher {1000 * latency.teacher_s:.0f} ms"
+    times = f"{1000 * latency.student.median_s:.0f} ms a rig, the teacher {1000 * latency.teacher.median_s:.0f} ms"
     factor, _, than = latency.in_words.partition(" times ")
     shown = [
         (percent_text(method.change.get("lidar.abs_rel")), f"{against} at LiDAR points"),

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from cache_schema.durable import write_atomic
 from cache_schema.errors import ConfigError
-from pipeline.reproduce.latency import measure_latency
+from pipeline.latency import measure_latency
 from pipeline.reproduce.variants import BASELINE, METHOD, compared, training_of
 from pipeline.settings import ReproduceConfig
 from pipeline.study.data import CachedRigs, digest
@@ -83,7 +83,8 @@ class Comparison:
 
         def measure(progress: Progress) -> None:
             student = self.run(METHOD, self.seeds[0]) / "student"
-            latency = measure_latency(config.cache, config.split, student, progress)
+            cached = config.cache
+            latency = measure_latency(cached.cache, config.split, cached.teacher, student, cached.device, progress)
             write_atomic(self.latency, latency.model_dump_json(indent=2) + "\n")
 
         decided = digest(run.digest, what_matters(config.train), config.cache.device)

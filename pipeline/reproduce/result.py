@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from cache_schema import Cache
-from pipeline.reproduce.latency import Latency
+from pipeline.latency import Latency
 from pipeline.reproduce.plan import Comparison
 from pipeline.reproduce.variants import BASELINE
 from pipeline.study import result as study_result
 from pipeline.study.figures import Figure, Figures, change, figures_of, gain
 from pipeline.study.parts import seconds
 from pipeline.study.result import Row, ScoredData, StudyResult
+from pipeline.study.two_runs import read_evaluation
 
 
 class Data(ScoredData):
@@ -34,9 +35,7 @@ def collect(comparison: Comparison) -> ComparisonResult:
     study = comparison.study
     found = study_result.collect(study)
     figures = {
-        trial.name: [
-            figures_of(study_result.read_evaluation(study.metrics(trial, seed)), "student") for seed in study.seeds
-        ]
+        trial.name: [figures_of(read_evaluation(study.metrics(trial, seed)), "student") for seed in study.seeds]
         for trial in study.trials
     }
     rows = [_with_changes(row, figures) for row in found.rows]

@@ -1,7 +1,8 @@
 """From evaluations to named figures, and from the figures of several seeds to a mean and a spread.
 
 A figure's name says what it was computed against, and how: `lidar.abs_rel`, `dense.median_image.rmse`,
-`dense.overlap.abs_rel` (points that a neighbouring camera sees too), `dense.consistency.rel`.
+`dense.overlap.abs_rel` (points that a neighbouring camera sees too), `dense.consistency.rel`, `lidar.10-30m.rmse`
+(by the depth of the truth), `lidar.border.rmse` (by place in the image).
 """
 
 from __future__ import annotations
@@ -38,6 +39,9 @@ def figures_of(evaluation: Evaluation, subject: str) -> Figures:
             prefix = _prefix(cross.truth, cross.scaling)
             found |= _named(f"{prefix}.overlap", cross.overlap_mean.metrics)
             found |= _named(f"{prefix}.consistency", cross.consistency_mean.metrics)
+    for part in evaluation.parts:
+        if part.subject == subject and part.kind in ("depth", "place"):
+            found |= _named(f"{part.truth}.{part.part}", part.metrics)
     return found
 
 

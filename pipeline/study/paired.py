@@ -7,12 +7,9 @@ With all weights 1 it is the figure of `metrics.json`. For a trial against anoth
     improvement   I_f(w) = mean over seeds of (e(other, s, w) − e(trial, s, w)) / e(other, s, w)
     mean          I(w)   = mean of I_f(w) over AbsRel, SqRel, RMSE, RMSElog and 1 − δ1
 
-where the error e is f, or 1 − f for the deltas: a positive improvement is one. Reported is the value at w = 1, and a
-95 % interval: the 2.5 and 97.5 percentiles over 2,000 draws of w. A draw takes as many scenes as there are, with
-replacement, and from each scene taken as many of its rigs as it has, with replacement (the two-stage bootstrap for
-clustered data; Davison and Hinkley, Bootstrap Methods and their Application, 1997, §3.8): rigs of a scene are alike, so
-they do not count as independent. All trials and seeds are drawn with the same weights, so that what is hard for both
-falls out of their difference. The draws are the same every time.
+where the error e is f, or 1 − f for the deltas: a positive improvement is one. Reported is the value at w = 1, and the
+95 % interval of `stages.evaluate.bootstrap`. All trials and seeds are drawn with the same weights, so that what is hard
+for both falls out of their difference.
 
 The interval says what other test rigs could change; the standard deviation over seeds, beside it, what training again
 could.
@@ -20,21 +17,18 @@ could.
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-from jaxtyping import Float, Int64
+from jaxtyping import Float
 
 from pipeline.study.figures import HIGHER_IS_BETTER, Figure, figure
+from stages.evaluate.bootstrap import interval, weights
 from stages.evaluate.rig_scores import RigScores, metrics_of, weighted_means
 
-DRAWS = 2000
-PERCENTILES = (2.5, 97.5)
 AVERAGED = ("abs_rel", "sq_rel", "rmse", "rmse_log", "delta_1")
 """What the mean improvement is taken over; of δ1, 1 − δ1."""
 MEAN = "mean"
-_SEED = 20251208
 
 Drawn = Float[np.ndarray, "seed draw"]
 """A figure of each seed: first as it is, then under every draw."""
@@ -47,25 +41,13 @@ class Estimate(Figure):
     high: float | None = None
 
 
-def draws(scenes: Sequence[str], count: int = DRAWS) -> Int64[np.ndarray, "draw rig"]:
-    """How often each rig counts: once in the first row, as drawn in `count` further ones."""
-    names, scene_of_rig = np.unique(np.array(scenes), return_inverse=True)
-    random = np.random.default_rng(_SEED)
-    taken = random.multinomial(len(names), [1 / len(names)] * len(names), size=count)
-    weights = np.ones((count + 1, len(scenes)), np.int64)
-    for scene in range(len(names)):
-        rigs = np.flatnonzero(scene_of_rig == scene)
-        weights[1:, rigs] = random.multinomial(taken[:, scene] * len(rigs), [1 / len(rigs)] * len(rigs))
-    return weights
-
-
 def drawn_figures(runs: Sequence[RigScores], subject: str = "student") -> dict[str, Drawn]:
     """Every unscaled figure of a trial, from the runs of its seeds, on the same rigs; names as in `figures.py`."""
-    weights = _draws(runs[0].scenes)
+    drawn = weights(runs[0].scenes)
     found: dict[str, list[Float[np.ndarray, "draw"]]] = {}
     for run in runs:
         for truth, values in run.of(subject).items():
-            means = weighted_means(values, weights)
+            means = weighted_means(values, drawn)
             for name, column in zip(metrics_of(truth), means.T, strict=True):
                 found.setdefault(f"{truth}.{name}", []).append(column)
     return {name: np.stack(columns) for name, columns in found.items()}
@@ -87,11 +69,6 @@ def improvements(trial: Mapping[str, Drawn], other: Mapping[str, Drawn]) -> dict
     return found
 
 
-@functools.lru_cache(maxsize=1)
-def _draws(scenes: tuple[str, ...]) -> Float[np.ndarray, "draw rig"]:
-    return draws(scenes).astype(np.float64)
-
-
 def _improvement(name: str, values: Drawn, other: Drawn) -> Drawn:
     if name.rpartition(".")[2] in HIGHER_IS_BETTER:
         values, other = 1 - values, 1 - other
@@ -100,9 +77,5 @@ def _improvement(name: str, values: Drawn, other: Drawn) -> Drawn:
 
 def _estimate(values: Drawn) -> Estimate:
     seeds = figure([None if np.isnan(value) else float(value) for value in values[:, 0]])
-    over_seeds = values[:, 1:].mean(axis=0)
-    known = over_seeds[~np.isnan(over_seeds)]
-    if not len(known) or known.min() == known.max():
-        return Estimate(**dict(seeds))
-    low, high = np.percentile(known, PERCENTILES)
-    return Estimate(**dict(seeds), low=float(low), high=float(high))
+    low, high = interval(values[:, 1:].mean(axis=0)) or (None, None)
+    return Estimate(**dict(seeds), low=low, high=high)

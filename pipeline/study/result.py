@@ -6,7 +6,6 @@ import functools
 import os
 import platform
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Literal
 
 import torch
@@ -21,6 +20,7 @@ from pipeline.study.part import Failure, finished
 from pipeline.study.parts import seconds, wall_time
 from pipeline.study.study import Study
 from pipeline.study.trial import Label, Trial
+from pipeline.study.two_runs import read_evaluation
 from stages.device import choose_device
 from stages.evaluate.protocol import Protocol
 from stages.evaluate.result import Evaluation
@@ -148,11 +148,6 @@ def collect(study: Study, failures: Sequence[Failure] = ()) -> StudyResult:
     )
 
 
-def read_evaluation(file: Path) -> Evaluation:
-    """What stage 3 wrote."""
-    return Evaluation.model_validate_json(file.read_bytes())
-
-
 def scored_data(study: Study) -> ScoredData:
     """What is scored on, from the cache."""
     manifest = Cache(study.scored[0].location).manifest
@@ -224,7 +219,7 @@ def _drawn(study: Study, trial: Trial, seeds: Sequence[int]) -> dict[str, Drawn]
 def _teacher_rows(study: Study, evaluation: Evaluation) -> list[Row]:
     """Teachers under their own names where no two are called the same."""
     named = {f"teacher {rigs.teacher}": f"teacher {rigs.called}" for rigs in study.scored}
-    subjects = dict.fromkeys(score.subject for score in evaluation.scores)
+    subjects = dict.fromkeys(s.subject for s in evaluation.scores if s.alignment == "disparity_least_squares")
     alone = len(set(named.values())) == len(named)
     says = "the cached targets, scale and shift of each image fitted to its LiDAR points"
     return [

@@ -160,5 +160,5 @@ def _teachers_part(study: Study) -> Part:
 
 
 def _score_teachers(config: EvaluateConfig, file: Path, code_version: str, progress: Progress) -> None:
-    evaluation = evaluate_execute.execute(evaluate_plan.plan(config), progress, code_version=code_version)
+    (evaluation,) = evaluate_execute.execute(evaluate_plan.plan(config), progress, code_version=code_version)
     write_atomic(file, evaluation.model_dump_json(indent=2) + "\n")

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from cache_schema import CacheLocation
+from stages.evaluate.protocol import ProtocolSettings
 
 DEFAULT_SPLIT = "val"
 DEFAULT_PROTOCOL = "native"
@@ -21,7 +23,8 @@ class EvaluateConfig(BaseModel):
     run: Path | None = None
     """Folder of a training run, whose student is scored; none: only the teachers are."""
     split: str = DEFAULT_SPLIT
-    protocol: str = DEFAULT_PROTOCOL
+    protocols: Annotated[tuple[str | ProtocolSettings, ...], Field(min_length=1)] = (DEFAULT_PROTOCOL,)
+    """`native`, `network`, and settings of one's own; all in one pass over the rigs."""
     teachers: tuple[str, ...] | None = None
     """Teachers of the cache to score; all that are complete for the split if not given."""
     dense: bool = True

@@ -6,17 +6,17 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cache_schema import Cache, FrameReader, TargetReader
-from cache_schema.errors import EvaluationError
+from cache_schema.errors import ConfigError, EvaluationError
 from stages.evaluate.config import EvaluateConfig, metrics_file
 from stages.evaluate.protocol import Protocol, TruthName, protocol
 
 
 @dataclass(frozen=True)
 class EvaluationPlan:
-    """Which subjects are scored on which rigs, by which protocol. Made by `plan`, carried out by `execute`."""
+    """Which subjects are scored on which rigs, by which protocols. Made by `plan`, carried out by `execute`."""
 
     config: EvaluateConfig
-    protocol: Protocol
+    protocols: tuple[Protocol, ...]
     cache: Cache
     frames: FrameReader
     teachers: dict[str, TargetReader]
@@ -27,12 +27,9 @@ class EvaluationPlan:
         """What subjects are scored against."""
         return ("lidar", "dense") if self.config.dense and self.frames.record.dense_depth else ("lidar",)
 
-    @property
-    def output(self) -> Path | None:
-        """Where the result is written: into the run, if there is one; what is not the default is in the file's name."""
-        if self.config.run is None:
-            return None
-        return metrics_file(self.config.run, self.config.split, self.config.protocol)
+    def output(self, by: Protocol) -> Path | None:
+        """Where a protocol's result is written: into the run, if there is one."""
+        return None if self.config.run is None else metrics_file(self.config.run, self.config.split, by.name)
 
 
 def plan(config: EvaluateConfig) -> EvaluationPlan:
@@ -56,9 +53,23 @@ def plan(config: EvaluateConfig) -> EvaluationPlan:
         )
     return EvaluationPlan(
         config=config,
-        protocol=protocol(config.protocol, cache.manifest.dataset),
+        protocols=_protocols(config, cache),
         cache=cache,
         frames=frames,
         teachers={name: cache.targets(config.split, name) for name in names},
         student_folder=student,
     )
+
+
+def _protocols(config: EvaluateConfig, cache: Cache) -> tuple[Protocol, ...]:
+    found = tuple(protocol(asked, cache.manifest.dataset) for asked in config.protocols)
+    names = [by.name for by in found]
+    for name in names:
+        if names.count(name) > 1:
+            raise ConfigError(f"two protocols are called {name}; expected each once")
+        if name in cache.manifest.splits:
+            raise ConfigError(
+                f"a protocol is called {name}, as a split of {config.cache} is; expected another name, for the files "
+                "of results have both in theirs"
+            )
+    return found

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from jaxtyping import Float
 
-from stages.evaluate.alignment import depth_from_disparity, fit_disparity
+from stages.evaluate.alignment import depth_from_disparity, fit_disparity, scale_disparity
 from stages.evaluate.sampling import at_native_points
 from stages.evaluate.truth import Truth
 
+Alignment = Literal["metric", "disparity_least_squares", "disparity_median"]
+"""How a subject's maps become metric: they are; by scale and shift of each image's disparity, fitted to its LiDAR by
+least squares; by a scale alone, from medians, as if the disparity had no shift."""
 Fit = tuple[float, float]
 """Scale and shift of a relative disparity."""
 
@@ -36,17 +40,26 @@ class Prediction:
         return sampled if fit is None else depth_from_disparity(fit[0] * sampled + fit[1], self.max_depth_m)
 
 
-def fitted_disparity(
-    u: Float[np.ndarray, "V h w"], lidar: Truth, native_size: tuple[int, int], max_depth_m: float
+def aligned(
+    maps: Float[np.ndarray, "V h w"],
+    alignment: Alignment,
+    lidar: Truth,
+    native_size: tuple[int, int],
+    max_depth_m: float,
 ) -> Prediction:
-    """A prediction from relative disparity, brought to metres by least squares to the LiDAR points of each image."""
-    fits = tuple(
-        fit_disparity(at_native_points(u[view], points.xy_px, native_size), points.depth_m)
-        if len(points.depth_m)
-        else None
-        for view, points in enumerate(lidar.views)
-    )
-    return Prediction(u, native_size, max_depth_m, fits)
+    """A prediction from a subject's maps and, unless they are metric, the LiDAR points of each image that count."""
+    if alignment == "metric":
+        return Prediction(maps, native_size, max_depth_m)
+
+    def fit(view: int) -> Fit | None:
+        points = lidar.views[view]
+        if not len(points.depth_m):
+            return None
+        u = at_native_points(maps[view], points.xy_px, native_size)
+        least_squares = alignment == "disparity_least_squares"
+        return fit_disparity(u, points.depth_m) if least_squares else (scale_disparity(u, points.depth_m), 0.0)
+
+    return Prediction(maps, native_size, max_depth_m, fits=tuple(map(fit, range(len(maps)))))
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""What stage 3 writes: `metrics.json`."""
+"""What stage 3 writes: `metrics.json`, one for each protocol. docs/evaluation.md has it key by key."""
 
 from __future__ import annotations
 
@@ -6,7 +6,10 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
+from stages.evaluate.prediction import Alignment
 from stages.evaluate.protocol import Protocol, Scaling, TruthName
+
+Kind = Literal["depth", "place", "condition", "scene"]
 
 
 class Result(BaseModel):
@@ -24,27 +27,31 @@ class Score(Result):
     points: int
     images_without_points: int
     """Images of which no point lies in range; they count in no mean."""
+    clamped: int = 0
+    """Points whose prediction lay outside of what the protocol clamps to."""
 
 
 class SubjectScores(Result):
     """One subject (the student, or a teacher of the cache) under one scaling."""
 
     subject: str
-    alignment: str
-    """How the prediction became metric: `metric`, or `disparity_least_squares` per image."""
+    alignment: Alignment
+    """How the prediction became metric."""
     scaling: Scaling
     truth: TruthName = "lidar"
-    """What it was computed against. `disparity_least_squares` is fitted to LiDAR either way."""
+    """What it was computed against. A disparity is fitted to LiDAR either way."""
     cameras: dict[str, Score]
     mean: Score
     """Mean over cameras; the counts are sums."""
+    intervals: dict[str, tuple[float, float]] = {}
+    """95 % intervals of the unscaled means, by metric, over what scenes and rigs might have been (`bootstrap.py`)."""
 
 
 class CrossViewScores(Result):
     """Where neighbouring cameras see the same, for one subject under one scaling."""
 
     subject: str
-    alignment: str
+    alignment: Alignment
     scaling: Scaling
     truth: TruthName
     overlap: dict[str, Score]
@@ -56,21 +63,39 @@ class CrossViewScores(Result):
     """Mean over pairs; the counts are sums."""
 
 
-class ConditionScores(Result):
-    """One subject, unscaled, over the rigs of all scenes of one condition, such as `night`."""
+class PartScores(Result):
+    """One subject, unscaled, over a part of what is scored."""
 
-    condition: str
+    kind: Kind
+    """Points by their true depth or by their place in the image; rigs by light and weather, where the dataset describes
+    its scenes (a scene counts under each of its conditions), or by scene."""
+    part: str
+    """`10-30m`, `border` or `centre`, `night`, a scene's name."""
     subject: str
     truth: TruthName
     rigs: int
+    """That have a point in it."""
+    points: int
     metrics: dict[str, float | None]
     """Mean over cameras, as in `SubjectScores`."""
+
+
+class RigRank(Result):
+    """A rig among those with the greatest AbsRel, which is the mean over its cameras."""
+
+    index: int
+    """Of the rig in the split."""
+    scene: str
+    sample: str
+    subject: str
+    truth: TruthName
+    abs_rel: float
 
 
 class Evaluation(Result):
     """The whole of `metrics.json`."""
 
-    schema_version: Literal[1] = 1
+    schema_version: Literal[2] = 2
     code_version: str
     cache: str
     run: str | None
@@ -85,5 +110,6 @@ class Evaluation(Result):
     dense_scores: tuple[SubjectScores, ...] = ()
     """Against dense depth, where the cache has any."""
     cross_view: tuple[CrossViewScores, ...] = ()
-    conditions: tuple[ConditionScores, ...] = ()
-    """Where the dataset describes its scenes. A scene counts under each of its conditions."""
+    parts: tuple[PartScores, ...] = ()
+    worst: tuple[RigRank, ...] = ()
+    """The worst rigs of every subject and truth, worst first."""

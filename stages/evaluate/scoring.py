@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from array import array
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int64
 
 from stages.evaluate.alignment import median_scale
 from stages.evaluate.metrics import CONSISTENCY, METRICS, consistency_metrics, depth_metrics
 from stages.evaluate.overlap import Overlap
-from stages.evaluate.prediction import Comparison, ViewPair
+from stages.evaluate.prediction import Alignment, Comparison, ViewPair
 from stages.evaluate.protocol import Protocol, Scaling, TruthName
+from stages.evaluate.regions import regions_of
 from stages.evaluate.result import CrossViewScores, Score, SubjectScores
 from stages.evaluate.truth import Truth
 
@@ -25,33 +27,36 @@ class Images:
     def __init__(self, metrics: Metrics, names: Sequence[str]) -> None:
         self._metrics = metrics
         self._names = tuple(names)
-        self._rows: list[list[float]] = []
-        self._points = self._without_points = 0
+        self._values = array("d")
+        self._points = array("q")
+        self._clamped = 0
 
-    def add(self, first_m: Float[np.ndarray, "point"], second_m: Float[np.ndarray, "point"]) -> None:
-        """Count one image."""
-        if len(first_m):
-            found = self._metrics(first_m, second_m)
-            self._rows.append([found[name] for name in self._names])
-            self._points += len(first_m)
-        else:
-            self._rows.append([np.nan] * len(self._names))
-            self._without_points += 1
+    def add(self, first_m: Float[np.ndarray, "point"], second_m: Float[np.ndarray, "point"], clamped: int = 0) -> None:
+        """Count one image, of which so many predictions were clamped."""
+        found = self._metrics(first_m, second_m) if len(first_m) else dict.fromkeys(self._names, np.nan)
+        self._values.extend(found[name] for name in self._names)
+        self._points.append(len(first_m))
+        self._clamped += clamped
 
     def values(self) -> Float[np.ndarray, "image metric"]:
         """The metrics of every image so far; NaN for one without points."""
-        return np.array(self._rows, np.float64).reshape(-1, len(self._names))
+        return np.array(self._values, np.float64).reshape(-1, len(self._names))
+
+    def points(self) -> Int64[np.ndarray, "image"]:
+        """The points of every image so far."""
+        return np.array(self._points, np.int64)
 
     def score(self) -> Score:
         """Mean over the images so far."""
-        values = self.values()
-        seen = values[~np.isnan(values).all(axis=1)]
+        points = self.points()
+        seen = self.values()[points > 0]
         means = seen.mean(axis=0).tolist() if len(seen) else [None] * len(self._names)
         return Score(
             metrics=dict(zip(self._names, means, strict=True)),
             images=len(seen),
-            points=self._points,
-            images_without_points=self._without_points,
+            points=int(points.sum()),
+            images_without_points=int((points == 0).sum()),
+            clamped=self._clamped,
         )
 
 
@@ -62,6 +67,8 @@ class _Counted:
     cameras: dict[str, Images]
     overlap: dict[str, Images]
     consistency: dict[str, Images]
+    regions: dict[str, dict[str, Images]] = field(default_factory=dict)
+    """By region, then by camera; of what is unscaled."""
 
 
 class Scorer:
@@ -70,7 +77,7 @@ class Scorer:
     def __init__(
         self,
         subject: str,
-        alignment: str,
+        alignment: Alignment,
         cameras: Sequence[str],
         protocol: Protocol,
         *,
@@ -78,12 +85,16 @@ class Scorer:
         pairs: Sequence[tuple[int, int]] = (),
     ) -> None:
         self._subject, self._alignment, self._truth = subject, alignment, truth
-        self._range_m = protocol.range_m
+        self._clamp_m = protocol.clamp_m
         self._counted: dict[Scaling, _Counted] = {
             scaling: _Counted(
                 cameras={camera: Images(depth_metrics, METRICS) for camera in cameras},
                 overlap={camera: Images(depth_metrics, METRICS) for camera in cameras} if pairs else {},
                 consistency={f"{cameras[i]}-{cameras[j]}": Images(consistency_metrics, CONSISTENCY) for i, j in pairs},
+                regions={
+                    name: {camera: Images(depth_metrics, METRICS) for camera in cameras}
+                    for name in (regions_of(protocol) if scaling == "none" else ())
+                },
             )
             for scaling in protocol.scalings
         }
@@ -98,8 +109,16 @@ class Scorer:
             predicted = [
                 self._metric(pair.predicted_m, factor) for pair, factor in zip(compared.views, factors, strict=True)
             ]
-            for images, pair, depth_m in zip(counted.cameras.values(), compared.views, predicted, strict=True):
-                images.add(pair.truth_m, depth_m)
+            for images, pair, depth_m, factor in zip(
+                counted.cameras.values(), compared.views, predicted, factors, strict=True
+            ):
+                images.add(pair.truth_m, depth_m, clamped=int((depth_m != pair.predicted_m * factor).sum()))
+            for region, by_camera in counted.regions.items():
+                for images, pair, depth_m, members in zip(
+                    by_camera.values(), compared.views, predicted, truth.regions[region], strict=True
+                ):
+                    chosen = members if len(pair.truth_m) else slice(0)
+                    images.add(pair.truth_m[chosen], depth_m[chosen])
             for view, images in enumerate(counted.overlap.values()):
                 shared = overlapping[view]
                 images.add(compared.views[view].truth_m[shared], predicted[view][shared])
@@ -116,15 +135,22 @@ class Scorer:
 
     def rig_scores(self) -> dict[str, Float[np.ndarray, "rig place metric"]]:
         """Unscaled metrics of every rig, by names as in `RigScores`."""
+        return {name: _by_rig([each.values() for each in images.values()]) for name, images in self._unscaled().items()}
+
+    def rig_points(self) -> dict[str, Int64[np.ndarray, "rig place"]]:
+        """And how many points they are of."""
+        return {name: _by_rig([each.points() for each in images.values()]) for name, images in self._unscaled().items()}
+
+    def _unscaled(self) -> dict[str, Mapping[str, Images]]:
         counted, name = self._counted["none"], f"{self._subject}/{self._truth}"
-        values = {name: counted.cameras}
+        found: dict[str, Mapping[str, Images]] = {name: counted.cameras}
         if counted.consistency:
-            values |= {f"{name}.overlap": counted.overlap, f"{name}.consistency": counted.consistency}
-        return {name: _by_rig(images) for name, images in values.items()}
+            found |= {f"{name}.overlap": counted.overlap, f"{name}.consistency": counted.consistency}
+        return found | {f"{name}.{region}": images for region, images in counted.regions.items()}
 
     def _metric(self, predicted_m: Float[np.ndarray, "point"], factor: float) -> Float[np.ndarray, "point"]:
-        """A prediction after scaling, clamped to the range."""
-        return np.clip(predicted_m * factor, *self._range_m)
+        """A prediction after scaling, clamped."""
+        return np.clip(predicted_m * factor, *self._clamp_m)
 
     def _distances(
         self,
@@ -178,6 +204,7 @@ def mean_score(scores: Iterable[Score], names: Sequence[str]) -> Score:
         images=sum(score.images for score in scores),
         points=sum(score.points for score in scores),
         images_without_points=sum(score.images_without_points for score in scores),
+        clamped=sum(score.clamped for score in scores),
     )
 
 
@@ -185,8 +212,8 @@ def _scores(images: dict[str, Images]) -> dict[str, Score]:
     return {name: each.score() for name, each in images.items()}
 
 
-def _by_rig(images: dict[str, Images]) -> Float[np.ndarray, "rig place metric"]:
-    return np.stack([each.values() for each in images.values()], axis=1)
+def _by_rig(places: Sequence[np.ndarray]) -> np.ndarray:
+    return np.stack(places, axis=1)
 
 
 def _overlapping(view: int, points: int, overlaps: Sequence[tuple[Overlap, Overlap]]) -> Bool[np.ndarray, "point"]:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
-from jaxtyping import Float32, Float64, Int64
+from jaxtyping import Bool, Float32, Float64, Int64
 
 from cache_schema import CachedRig, DatasetIdentity
 from stages.evaluate.overlap import Overlap, find_overlaps
 from stages.evaluate.protocol import Protocol, TruthName
+from stages.evaluate.regions import region_members
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,8 @@ class Truth:
     views: tuple[TruthPoints, ...]
     overlaps: tuple[tuple[Overlap, Overlap], ...]
     """For each adjacent pair of cameras: points of its first that its second sees, and the other way round."""
+    regions: Mapping[str, tuple[Bool[np.ndarray, "_"], ...]] = field(default_factory=dict)
+    """By name: which points of each view lie in the region."""
 
 
 def lidar_truth(rig: CachedRig, protocol: Protocol, dataset: DatasetIdentity) -> Truth:
@@ -37,7 +40,7 @@ def lidar_truth(rig: CachedRig, protocol: Protocol, dataset: DatasetIdentity) ->
         _counted(view, points.uv_px.astype(np.int64), points.depth_m, rig, protocol, dataset)
         for view, points in enumerate(rig.lidar)
     )
-    return Truth("lidar", views, _overlaps(rig, views, protocol, dataset, dense_m=None))
+    return _truth("lidar", views, rig, protocol, dataset, dense_m=None)
 
 
 def dense_truth(
@@ -50,7 +53,7 @@ def dense_truth(
     views = tuple(
         _counted(view, uv_px, depth_m.ravel(), rig, protocol, dataset) for view, depth_m in enumerate(dense_m)
     )
-    return Truth("dense", views, _overlaps(rig, views, protocol, dataset, dense_m))
+    return _truth("dense", views, rig, protocol, dataset, dense_m)
 
 
 def _counted(
@@ -87,20 +90,23 @@ def _last_per_pixel(
     return np.stack([u, v], axis=1), depth_m[::-1][from_the_end]
 
 
-def _overlaps(
+def _truth(
+    name: TruthName,
+    views: tuple[TruthPoints, ...],
     rig: CachedRig,
-    views: Sequence[TruthPoints],
     protocol: Protocol,
     dataset: DatasetIdentity,
     dense_m: Float32[np.ndarray, "V H W"] | None,
-) -> tuple[tuple[Overlap, Overlap], ...]:
-    return find_overlaps(
+) -> Truth:
+    xy_px, depth_m = [view.xy_px for view in views], [view.depth_m for view in views]
+    overlaps = find_overlaps(
         rig,
-        [view.xy_px for view in views],
-        [view.depth_m for view in views],
+        xy_px,
+        depth_m,
         dataset.adjacent_pairs,
         native_size=dataset.native_size,
         range_m=protocol.range_m,
         dense_m=dense_m,
         tolerance=protocol.same_surface,
     )
+    return Truth(name, views, overlaps, region_members(xy_px, depth_m, protocol, dataset.native_size))

@@ -11,7 +11,7 @@ from rich.console import Console
 
 from cache_schema import RigFrames
 from stages.cache_teacher.datasets.ddad import DdadDataset
-from tests.bench import encodings, images, overhead, planning, reading, samples
+from tests.bench import encodings, evaluation, images, overhead, planning, reading, samples
 
 
 def main() -> None:
@@ -28,6 +28,7 @@ def main() -> None:
             "samples": lambda path: samples.table(rigs, path),
             "encodings": lambda path: encodings.table(rigs, path),
             "planning": planning.table,
+            "evaluation": lambda path: evaluation.table(rigs, path),
             "overhead": lambda path: overhead.table(dataset, path),
         }
         for name in sys.argv[1:] or measurements:

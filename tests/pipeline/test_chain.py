@@ -46,7 +46,7 @@ def test_stages_2_and_3_run_without_the_raw_data(cli: Cli, cache_world: Cli, wor
     result = json.loads((tmp_path / "run" / "metrics.json").read_text())
     assert [(s["subject"], s["scaling"]) for s in result["scores"]] == [
         (subject, scaling)
-        for subject in ("student", "teacher tiny")
+        for subject in ("student", "teacher tiny", "teacher tiny, median only")
         for scaling in ("none", "median_image", "median_rig")
     ]
     assert result["protocol"]["range_m"] == [0.1, 200.0]

@@ -24,6 +24,9 @@ SURFACE = {
         "--fast-dev-run",
     },
     "evaluate": {"--cache", "--run", "--split", "--protocol", "--teacher", "--device", "--config", "--set"},
+    "compare": {"first", "second", "--split", "--protocol", "--out"},
+    "latency": {"--run", "--cache", "--teacher", "--split", "--threads", "--device"},
+    "view": {"--cache", "--run", "--split", "--rig", "--save", "--connect", "--device"},
     "inspect": {"cache", "--json", "--sheet", "--split", "--rig", "--teacher"},
     "verify": {
         "cache", "--threads", "--json", "--repair", "--root", "--teacher", "--ego-masks", "--tokens", "--workers",

@@ -74,12 +74,12 @@ def test_the_whole_chain(cli: Cli, cache_nuscenes: Cli, root: Path, tmp_path: Pa
     assert json.loads((run / "metrics-network.json").read_text())["protocol"]["range_m"] == [0.0, 80.0]
     moved.rename(root)
     assert scored.exit_code == 0, scored.output
-    assert "student by condition" in scored.output
+    assert "student by light and weather" in scored.output.replace("\n", " ")
     result = json.loads((run / "metrics.json").read_text())
     assert result["protocol"]["range_m"] == [0.1, 80.0]
     assert result["dataset"] == "nuscenes"
-    student = [s for s in result["conditions"] if s["subject"] == "student"]
-    assert {s["condition"]: s["rigs"] for s in student} == {"day": 3, "dry": 3, "night": 3, "rain": 3}
+    student = [s for s in result["parts"] if (s["subject"], s["kind"]) == ("student", "condition")]
+    assert {s["part"]: s["rigs"] for s in student} == {"day": 3, "dry": 3, "night": 3, "rain": 3}
     assert all(np.isfinite(s["metrics"]["abs_rel"]) for s in student)
 
 

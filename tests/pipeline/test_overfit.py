@@ -39,8 +39,8 @@ def test_one_real_rig_is_learned_by_heart(
     trained = cli("train", *run, "--steps", "300", "--batch-rigs", "1", "--workers", "0", *losses)
     assert trained.exit_code == 0, trained.output
     made = plan(EvaluateConfig(cache=tmp_path / "zarr", run=tmp_path / "run", split="train"))
-    protocol = made.protocol.model_copy(update={"ego_mask": masked})
-    scored = execute(dataclasses.replace(made, protocol=protocol), Silent(), code_version="test")
+    protocol = made.protocols[0].model_copy(update={"ego_mask": masked})
+    (scored,) = execute(dataclasses.replace(made, protocols=(protocol,)), Silent(), code_version="test")
     abs_rel = scored.scores[0].mean.metrics["abs_rel"]
     assert abs_rel is not None
     print(f"\nAbsRel on the one rig after 300 steps: {abs_rel:.4f}")

@@ -104,13 +104,15 @@ def test_scores_say_which_truth_they_are_against(cli: Cli, cache: Path, tmp_path
         subjects = [(s["subject"], s["scaling"], s["truth"]) for s in result[part]]
         assert subjects == [
             (subject, scaling, truth)
-            for subject in ("student", "teacher tiny")
+            for subject in ("student", "teacher tiny", "teacher tiny, median only")
             for scaling in ("none", "median_image", "median_rig")
         ]
     points = result["scores"][0]["mean"]["points"], result["dense_scores"][0]["mean"]["points"]
     assert points[0] < points[1] <= 2 * 6 * 96 * 160
     assert {(s["subject"], s["truth"]) for s in result["cross_view"]} == {
-        (subject, truth) for subject in ("student", "teacher tiny") for truth in ("lidar", "dense")
+        (subject, truth)
+        for subject in ("student", "teacher tiny", "teacher tiny, median only")
+        for truth in ("lidar", "dense")
     }
     pairs = result["cross_view"][0]["consistency"]
     assert len(pairs) == 6

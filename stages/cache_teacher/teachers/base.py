@@ -8,7 +8,7 @@ from typing import Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float, UInt8
-from torch import Tensor
+from torch import Tensor, nn
 
 from cache_schema import TeacherIdentity
 
@@ -52,6 +52,7 @@ class Teacher(Protocol):
     """A loaded teacher."""
 
     identity: TeacherIdentity
+    weights: tuple[nn.Parameter, ...]
 
     def __call__(self, images: Sequence[UInt8[np.ndarray, "H W 3"]]) -> TeacherOutput:
         """Predict for the images of one rig, which may differ in size."""

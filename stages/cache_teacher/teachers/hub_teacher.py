@@ -71,10 +71,11 @@ class HubTeacher:
         missing_weights: Sequence[str] = (),
     ) -> None:
         self.identity = identity
+        self.weights = tuple(network.parameters())
         self._network = network
         self._preprocess = preprocess
         self._missing_weights = missing_weights
-        self._device = next(network.parameters()).device
+        self._device = self.weights[0].device
         self._head = head_for(network, identity.kind)
         self._features = FeatureTap(network)
 

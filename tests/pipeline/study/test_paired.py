@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
-from pipeline.study.paired import AVERAGED, differences, drawn_figures, draws, improvements
+from pipeline.study.paired import AVERAGED, differences, drawn_figures, improvements
 from stages.evaluate.metrics import METRICS
 from stages.evaluate.rig_scores import RigScores, protocol_mean
 
@@ -16,33 +14,12 @@ CAMERAS = ("A", "B")
 
 def scores(values: np.ndarray, scenes: tuple[str, ...], truth: str = "lidar") -> RigScores:
     samples = tuple(str(number) for number in range(len(scenes)))
-    return RigScores(scenes, samples, CAMERAS, (), {f"student/{truth}": values})
+    return RigScores(scenes, samples, CAMERAS, (), {f"student/{truth}": values}, {})
 
 
 def errors(rigs: int, seed: int = 0) -> np.ndarray:
     """Metrics (rig, camera, metric) between 0.1 and 0.9."""
     return np.random.default_rng(seed).uniform(0.1, 0.9, (rigs, len(CAMERAS), len(METRICS)))
-
-
-@given(st.lists(st.integers(0, 4), min_size=1, max_size=12))
-@settings(max_examples=20)
-def test_a_draw_takes_whole_scenes_and_from_each_as_many_rigs_as_it_has(scenes: list[int]) -> None:
-    names = [str(scene) for scene in scenes]
-    weights = draws(names, count=50)
-    assert weights.shape == (51, len(names))
-    assert (weights[0] == 1).all()
-    for scene in set(names):
-        rigs = [rig for rig, name in enumerate(names) if name == scene]
-        taken = weights[1:, rigs].sum(axis=1) / len(rigs)
-        assert (taken == taken.astype(int)).all(), "a scene is taken a whole number of times"
-    sizes = np.array([names.count(name) for name in names])
-    np.testing.assert_allclose(
-        (weights[1:] / sizes).sum(axis=1), len(set(names)), err_msg="as many scenes as there are"
-    )
-
-
-def test_the_draws_are_the_same_every_time() -> None:
-    assert (draws(["a", "a", "b"]) == draws(["a", "a", "b"])).all()
 
 
 def test_the_value_is_that_of_the_figures_seed_by_seed() -> None:

@@ -123,6 +123,45 @@ def test_cameras_that_disagree_are_apart_by_as_much() -> None:
     assert scores.overlap["LEFT"].metrics["abs_rel"] == pytest.approx(0, abs=1e-6)
 
 
+def bilinear(depth: np.ndarray, x: float, y: float) -> float:
+    """The value at a point of an image whose first pixel's centre is (½, ½), borders replicated."""
+    column, row = min(max(x - 0.5, 0), W - 1), min(max(y - 0.5, 0), H - 1)
+    left, top = min(int(column), W - 2), min(int(row), H - 2)
+    a, b = column - left, row - top
+    upper = (1 - a) * depth[top, left] + a * depth[top, left + 1]
+    return float((1 - b) * upper + b * ((1 - a) * depth[top + 1, left] + a * depth[top + 1, left + 1]))
+
+
+@pytest.mark.parametrize("name", ["lidar", "dense"])
+def test_ten_percent_in_one_camera_change_it_as_computed(name: str) -> None:
+    """Point by point: where the wall is seen from LEFT and FRONT, how far each says it is from the rig's origin."""
+    depth, origin = wall_depth(), rig().world_from_rig[:3, 3]
+    depth[1] *= 1.1
+    apart, off = [], []
+    for first, second in ((0, 1), (1, 0)):
+        points = truths(rig())[name].views[first]
+        for (x, y), z in zip(points.xy_px.tolist(), points.depth_m.tolist(), strict=True):
+            ray = np.array([(x - W / 2) / FOCAL_PX, (y - H / 2) / FOCAL_PX, 1.0])
+            world = POSES[first][:3, :3] @ ray * z + POSES[first][:3, 3]
+            seen = POSES[second][:3, :3].T @ (world - POSES[second][:3, 3])
+            u, v = FOCAL_PX * seen[:2] / seen[2] + (W / 2, H / 2) if seen[2] > 0 else (-1, -1)
+            if not (0 <= u < W and 0 <= v < H):
+                continue
+            other_ray = np.array([(u - W / 2) / FOCAL_PX, (v - H / 2) / FOCAL_PX, 1.0])
+            said = []
+            for view, r, predicted in (
+                (first, ray, depth[first][int(y), int(x)]),
+                (second, other_ray, bilinear(depth[second], u, v)),
+            ):
+                said.append(math.dist(POSES[view][:3, :3] @ r * predicted + POSES[view][:3, 3], origin))
+            apart.append(2 * abs(said[0] - said[1]) / sum(said))
+            off.append(said[0] - said[1])
+    found = cross_view(depth, name).consistency_mean.metrics
+    assert found["rel"] == pytest.approx(np.mean(apart), rel=1e-6)
+    assert found["rmse"] == pytest.approx(math.sqrt(np.mean(np.square(off))), rel=1e-6)
+    assert found["rel"] == pytest.approx(2 * 0.1 / 2.1, rel=0.05), "nearly, for the rig's origin is near the cameras"
+
+
 def test_both_wrong_alike_is_consistent_but_not_accurate() -> None:
     scores = cross_view(1.5 * wall_depth(), "dense")
     assert scores.consistency_mean.metrics["rel"] is not None

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cache_schema.errors import EvaluationError
 from stages.evaluate.metrics import METRICS
-from stages.evaluate.prediction import Comparison, ViewPair
+from stages.evaluate.prediction import ViewPair
 from stages.evaluate.rig_scores import (
     RigScores,
     protocol_mean,
@@ -21,8 +21,7 @@ from stages.evaluate.rig_scores import (
     write_rig_scores,
 )
 from stages.evaluate.scoring import Scorer
-from stages.evaluate.truth import Truth
-from tests.stages.evaluate.test_scoring import CAMERAS, DDAD
+from tests.stages.evaluate.test_scoring import CAMERAS, DDAD, count
 
 
 def pair(points: int, error: float) -> ViewPair:
@@ -35,7 +34,7 @@ def scorer_of(errors: list[tuple[float | None, float | None]]) -> Scorer:
     scorer = Scorer("student", "metric", CAMERAS, DDAD)
     for errors_of_rig in errors:
         views = tuple(pair(0, 0) if error is None else pair(7, error) for error in errors_of_rig)
-        scorer.add(Comparison(views, ()), Truth("lidar", (), ()))
+        count(scorer, *views)
     return scorer
 
 
@@ -43,6 +42,7 @@ ERROR = st.one_of(st.none(), st.floats(-0.9, 3))
 
 
 @given(st.lists(st.tuples(ERROR, ERROR), min_size=1, max_size=6))
+@settings(deadline=None)
 def test_the_means_of_the_result_are_those_of_the_rigs(errors: list[tuple[float | None, float | None]]) -> None:
     scorer = scorer_of(errors)
     values, means = scorer.rig_scores()["student/lidar"], scorer.scores()[0].mean.metrics
@@ -60,8 +60,9 @@ def test_a_weight_counts_a_rig_so_many_times() -> None:
 
 
 def test_what_is_written_is_read_again(tmp_path: Path) -> None:
-    values = dict(scorer_of([(0.1, None), (0.3, 0.2)]).rig_scores())
-    scores = RigScores(("a", "b"), ("0", "1"), CAMERAS, (), values)
+    scorer = scorer_of([(0.1, None), (0.3, 0.2)])
+    values = scorer.rig_scores()
+    scores = RigScores(("a", "b"), ("0", "1"), CAMERAS, (), values, scorer.rig_points())
     file = rig_scores_file(tmp_path / "metrics-test.json")
     write_rig_scores(file, scores)
     first = file.read_bytes()
@@ -71,6 +72,8 @@ def test_what_is_written_is_read_again(tmp_path: Path) -> None:
     assert (read.scenes, read.samples, read.cameras, read.pairs) == (("a", "b"), ("0", "1"), CAMERAS, ())
     np.testing.assert_allclose(read.of("student")["lidar"], values["student/lidar"], rtol=1e-6)
     assert np.isnan(read.of("student")["lidar"][0, 1]).all()
+    assert read.values.keys() == read.points.keys() == values.keys()
+    assert read.points["student/lidar"].tolist() == [[7, 0], [7, 7]]
 
 
 def test_a_file_that_is_none_is_refused(tmp_path: Path) -> None:

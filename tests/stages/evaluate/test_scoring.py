@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 
 from cache_schema import CachedRig, DatasetIdentity, LidarView
-from cache_schema.errors import ConfigError
-from stages.evaluate.prediction import Comparison, Prediction, ViewPair, compare, fitted_disparity
+from stages.evaluate.prediction import Comparison, Prediction, ViewPair, aligned, compare
 from stages.evaluate.protocol import Protocol, protocol
+from stages.evaluate.regions import region_members
 from stages.evaluate.scoring import Scorer
-from stages.evaluate.truth import Truth, dense_truth, lidar_truth
+from stages.evaluate.truth import Truth, TruthPoints, dense_truth, lidar_truth
 from tests.stages.evaluate.test_metrics import restated
 
 NATIVE = (8, 12)
@@ -20,7 +20,6 @@ CAMERAS = ("A", "B")
 DATASET = DatasetIdentity(name="ddad", version="1", cameras=CAMERAS, native_size=NATIVE)
 NUSCENES = DATASET.model_copy(update={"name": "nuscenes"})
 DDAD = protocol("native", DATASET)
-NOWHERE = Truth("lidar", (), ())
 
 
 def rig(depths: list[np.ndarray]) -> CachedRig:
@@ -50,7 +49,22 @@ def metric_pairs(depth_m: np.ndarray, of: CachedRig, by: Protocol = DDAD) -> tup
 def disparity_pairs(u: np.ndarray, of: CachedRig) -> tuple[ViewPair, ...]:
     """The same for a relative disparity."""
     lidar = lidar_truth(of, DDAD, DATASET)
-    return compare(fitted_disparity(u, lidar, NATIVE, DDAD.range_m[1]), lidar).views
+    return compare(aligned(u, "disparity_least_squares", lidar, NATIVE, DDAD.range_m[1]), lidar).views
+
+
+def truth_of(pairs: tuple[ViewPair, ...], by: Protocol = DDAD) -> Truth:
+    """The truth that was compared, its points in the middle of the images, seen by no neighbour."""
+    middle = tuple(
+        TruthPoints(np.full((len(p.truth_m), 2), NATIVE[0] / 2), p.truth_m.astype(np.float32)) for p in pairs
+    )
+    regions = region_members([v.xy_px for v in middle], [v.depth_m for v in middle], by, NATIVE)
+    return Truth("lidar", middle, (), regions)
+
+
+def count(scorer: Scorer, *pairs: ViewPair) -> Scorer:
+    """Count one rig."""
+    scorer.add(Comparison(pairs, ()), truth_of(pairs))
+    return scorer
 
 
 def depth(seed: int = 0) -> np.ndarray:
@@ -60,7 +74,7 @@ def depth(seed: int = 0) -> np.ndarray:
 def scores(pairs: list[tuple[ViewPair, ...]], scaling: str = "none") -> dict[str, float | None]:
     scorer = Scorer("student", "metric", CAMERAS, DDAD)
     for rig_pairs in pairs:
-        scorer.add(Comparison(rig_pairs, ()), NOWHERE)
+        count(scorer, *rig_pairs)
     return next(s for s in scorer.scores() if s.scaling == scaling).mean.metrics
 
 
@@ -83,15 +97,15 @@ def test_points_out_of_range_do_not_count_and_predictions_are_clamped() -> None:
     pairs = metric_pairs(np.full((1, *NATIVE), 1e6), rig([truth]))
     assert len(pairs[0].truth_m) == truth.size - 2
     scorer = Scorer("student", "metric", ("A",), DDAD)
-    scorer.add(Comparison((ViewPair(np.array([100.0]), np.array([1e6])),), ()), NOWHERE)
-    assert scorer.scores()[0].mean.metrics["abs_rel"] == pytest.approx(1.0)
+    found = count(scorer, ViewPair(np.array([100.0, 50.0]), np.array([1e6, 50.0]))).scores()[0].mean
+    assert found.metrics["abs_rel"] == pytest.approx(0.5)
+    assert found.clamped == 1
 
 
 def test_an_image_without_points_is_counted_as_such_and_in_no_mean() -> None:
     scorer = Scorer("student", "metric", CAMERAS, DDAD)
     empty = ViewPair(np.zeros(0), np.zeros(0))
-    scorer.add(Comparison((ViewPair(np.array([10.0]), np.array([12.0])), empty), ()), NOWHERE)
-    result = scorer.scores()[0]
+    result = count(scorer, ViewPair(np.array([10.0]), np.array([12.0])), empty).scores()[0]
     assert result.mean.metrics["abs_rel"] == pytest.approx(0.2)
     assert result.mean.images_without_points == 1
     assert result.cameras["B"].metrics["abs_rel"] is None
@@ -131,7 +145,8 @@ def test_a_view_without_lidar_cannot_be_fitted_and_is_in_no_mean() -> None:
     lidar = lidar_truth(blind, DDAD, DATASET)
     dense = dense_truth(np.stack([depth(0), depth(1)]).astype(np.float32), blind, DDAD, DATASET)
     u = np.stack([1 / depth(0), 1 / depth(1)])
-    assert [len(pair.truth_m) for pair in compare(fitted_disparity(u, lidar, NATIVE, 200.0), dense).views] == [96, 0]
+    fitted = aligned(u, "disparity_least_squares", lidar, NATIVE, 200.0)
+    assert [len(pair.truth_m) for pair in compare(fitted, dense).views] == [96, 0]
 
 
 def test_scores_at_dense_depth_are_the_formulas_at_every_pixel_with_depth() -> None:
@@ -158,11 +173,34 @@ def test_the_own_car_is_left_out_where_the_protocol_says_so() -> None:
     assert len(metric_pairs(np.stack(truth), masked)[0].truth_m) == truth[0].size
 
 
-def test_protocols_are_data_with_the_range_of_the_dataset() -> None:
-    assert DDAD.range_m == (0.1, 200.0)
-    assert protocol("native", NUSCENES).range_m == (0.1, 80.0)
-    with pytest.raises(ConfigError, match="unknown protocol 'nativ'; there are: native"):
-        protocol("nativ", DATASET)
+@pytest.mark.parametrize("predicted", [0.0, -3.0, 1e-30])
+@pytest.mark.parametrize("by", [DDAD, protocol("network", DATASET)])
+def test_a_prediction_of_nothing_or_less_counts_as_the_least_depth(predicted: float, by: Protocol) -> None:
+    truth = np.array([10.0, 20.0])
+    found = count(Scorer("student", "metric", ("A",), by), ViewPair(truth, np.full(2, predicted))).scores()[0]
+    assert found.mean.metrics == pytest.approx(restated([10.0, 20.0], [by.clamp_m[0]] * 2), abs=1e-4)
+    assert found.mean.clamped == 2
+
+
+def test_a_median_that_is_no_depth_scales_nothing() -> None:
+    pair = ViewPair(np.array([10.0, 20.0, 30.0]), np.array([-1.0, 0.0, 30.0]))
+    scorer = count(Scorer("student", "metric", ("A",), DDAD), pair)
+    assert len({score.mean.metrics["abs_rel"] for score in scorer.scores()}) == 1
+
+
+def test_medians_alone_take_disparity_to_have_no_shift() -> None:
+    truth = depth()
+    lidar = lidar_truth(rig([truth]), DDAD, DATASET)
+    for u, exact in ((7 / truth, True), (7 / truth + 0.1, False)):
+        pair = compare(aligned(u[None], "disparity_median", lidar, NATIVE, 200.0), lidar).views[0]
+        assert np.median(pair.predicted_m) == pytest.approx(np.median(pair.truth_m), rel=0.02)
+        assert np.allclose(pair.predicted_m, pair.truth_m, rtol=0.02) is exact
+
+
+def test_points_on_the_ends_of_the_range_do_not_count() -> None:
+    truth = np.full(NATIVE, 50.0)
+    truth[0, :4] = 0.1, 200.0, *np.nextafter(np.float32([0.1, 200]), np.float32(50))
+    assert len(metric_pairs(truth[None], rig([truth]))[0].truth_m) == truth.size - 2
 
 
 def test_the_network_protocol_moves_points_to_the_pixels_of_the_cached_image() -> None:

@@ -1,0 +1,155 @@
+"""Rigs, predictions and point clouds for Rerun, the viewer (extra `viz`).
+
+Everything stands in the rig's frame (x forward, y left, z up), one rig after another on the timeline `rig`:
+
+    rig/CAMERA               where the camera is
+    rig/CAMERA/image         its pinhole, the image, and each subject's depth in metres over it
+    rig/CAMERA/lidar         LiDAR points, coloured by depth
+    rig/CAMERA/SUBJECT       a subject's prediction as points, coloured by the image
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float, Float32, UInt8
+from matplotlib import colormaps
+
+from cache_schema import Cache, CachedRig
+from cache_schema.errors import ConfigError
+from stages.evaluate.prediction import Prediction, aligned
+from stages.evaluate.protocol import protocol
+from stages.evaluate.subjects import student_subject, teacher_subject
+from stages.evaluate.truth import lidar_truth
+from stages.progress import Progress
+
+try:
+    import rerun as rr
+    import rerun.blueprint as rrb
+except ImportError as missing:
+    raise ConfigError(
+        f"Rerun, which shows rigs, is not installed ({missing}); in the folder of fsmde: pip install -e '.[viz]'"
+    ) from missing
+
+STRIDE = 4
+"""Of a prediction every so-manieth pixel, down and across, becomes a point."""
+DEPTH_M = (2.0, 100.0)
+"""Range of the colours of LiDAR points, logarithmic."""
+
+
+def show(
+    cache: str,
+    split: str,
+    run: Path | None,
+    rigs: Sequence[int],
+    *,
+    device: str,
+    progress: Progress,
+    save: Path | None = None,
+    connect: str | None = None,
+) -> None:
+    """Send rigs to a viewer of one's own, to one that runs at a URL, or into a file that one opens.
+
+    Raises CacheError, TrainingError (no student there), and ConfigError for a rig that there is not.
+    """
+    opened = Cache(cache)
+    frames, dataset = opened.split(split), opened.manifest.dataset
+    if beyond := [rig for rig in rigs if rig >= len(frames)]:
+        raise ConfigError(f"split {split} of {cache} has no rig {beyond[0]}; expected 0 to {len(frames) - 1}")
+    subjects = [] if run is None else [student_subject(run / "student", device)]
+    subjects += [teacher_subject(name, opened.targets(split, name)) for name in frames.record.teachers_complete]
+    recording = rr.RecordingStream("fsmde", recording_id=f"{Path(cache).name}-{split}")
+    if save is not None:
+        recording.save(save)
+    elif connect is not None:
+        recording.connect_grpc(connect)
+    else:
+        recording.spawn()
+    recording.send_blueprint(_blueprint(dataset.cameras))
+    recording.log("rig", rr.ViewCoordinates.FLU, static=True)
+    progress.begin("view", len(rigs))
+    by = protocol("native", dataset)
+    for index in rigs:
+        rig = frames[index]
+        recording.set_time("rig", sequence=index)
+        recording.log("rig/name", rr.TextDocument(f"{rig.scene} / {rig.sample}"))
+        truth = lidar_truth(rig, by, dataset)
+        predictions = {
+            subject.name: aligned(
+                subject.maps(index, rig), next(iter(subject.called)), truth, dataset.native_size, by.clamp_m[1]
+            )
+            for subject in subjects
+        }
+        for view, camera in enumerate(dataset.cameras):
+            _log_camera(recording, camera, rig, view, dataset.native_size, predictions)
+        progress.advance()
+    recording.disconnect()
+
+
+def _blueprint(cameras: Sequence[str]) -> Any:
+    images = [rrb.Spatial2DView(origin=rr.new_entity_path(["rig", camera, "image"]), name=camera) for camera in cameras]
+    return rrb.Blueprint(
+        rrb.Vertical(
+            rrb.Spatial3DView(origin="rig", name="rig"),
+            rrb.Grid(*images, grid_columns=3),
+            row_shares=[2, 1],
+        )
+    )
+
+
+def _log_camera(
+    recording: Any,
+    camera: str,
+    rig: CachedRig,
+    view: int,
+    native_size: tuple[int, int],
+    predictions: dict[str, Prediction],
+) -> None:
+    image = rig.images[view]
+    height, width = image.shape[:2]
+    native_h, native_w = native_size
+    K = rig.intrinsics_px[view].astype(np.float64)
+    pose = rig.rig_from_camera[view]
+    recording.log(["rig", camera], rr.Transform3D(translation=pose[:3, 3], mat3x3=pose[:3, :3]))
+    stored = np.diag([width / native_w, height / native_h, 1.0]) @ K
+    pinhole = rr.Pinhole(image_from_camera=stored, resolution=[width, height], camera_xyz=rr.ViewCoordinates.RDF)
+    recording.log(["rig", camera, "image"], pinhole)
+    recording.log(["rig", camera, "image"], rr.Image(image).compress(jpeg_quality=90))
+    points = rig.lidar[view]
+    lidar = unproject(points.uv_px + 0.5, points.depth_m, K)
+    recording.log(["rig", camera, "lidar"], rr.Points3D(lidar, colors=_colours(points.depth_m), radii=0.03))
+    rows, columns = np.mgrid[STRIDE // 2 : height : STRIDE, STRIDE // 2 : width : STRIDE]
+    xy_px = (np.stack([columns.ravel(), rows.ravel()], axis=1) + 0.5) * (native_w / width, native_h / height)
+    for name, prediction in predictions.items():
+        if not prediction.knows(view):
+            continue
+        predicted = unproject(xy_px, prediction.at(view, xy_px).astype(np.float32), K)
+        colours = image[rows, columns].reshape(-1, 3)
+        recording.log(["rig", camera, name], rr.Points3D(predicted, colors=colours, radii=0.02))
+        depth = rr.DepthImage(_depth_map(prediction, view, image.shape[:2]), meter=1.0)
+        recording.log(["rig", camera, "image", name], depth)
+
+
+def unproject(
+    xy_px: Float[np.ndarray, "point 2"], depth_m: Float[np.ndarray, "point"], K: Float[np.ndarray, "3 3"]
+) -> Float[np.ndarray, "point 3"]:
+    """Points of an image (x right, y down) at depths (camera z, metres), in the camera's frame."""
+    homogeneous = np.concatenate([xy_px, np.ones((len(xy_px), 1))], axis=1)
+    return np.asarray(homogeneous @ np.linalg.inv(K).T * np.asarray(depth_m, np.float64)[:, None])
+
+
+def _depth_map(prediction: Prediction, view: int, size_hw: tuple[int, int]) -> Float32[np.ndarray, "H W"]:
+    height, width = size_hw
+    v, u = np.mgrid[:height, :width].reshape(2, -1)
+    native_h, native_w = prediction.native_size
+    xy_px = (np.stack([u, v], axis=1) + 0.5) * (native_w / width, native_h / height)
+    return prediction.at(view, xy_px).reshape(height, width).astype(np.float32)
+
+
+def _colours(depth_m: Float[np.ndarray, "point"]) -> UInt8[np.ndarray, "point 3"]:
+    near, far = np.log(DEPTH_M)
+    level = (np.log(np.maximum(depth_m, 1e-3)) - near) / (far - near)
+    return np.asarray(255 * colormaps["turbo_r"](np.clip(level, 0, 1))[:, :3], np.uint8)

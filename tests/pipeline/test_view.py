@@ -1,0 +1,57 @@
+"""What is sent to Rerun: every camera, every subject, at the places where they are."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.pipeline.conftest import TRAIN_SMALL, Cli, one_line
+
+pytest.importorskip("rerun", reason="needs the extra viz")
+
+from pipeline.view import unproject
+
+RERUN = (sys.executable, "-m", "rerun", "rrd")
+
+
+@pytest.fixture(scope="module")
+def trained(cli: Cli, cache_world: Cli, world: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A cache `zarr` and a run `run`."""
+    folder = tmp_path_factory.mktemp("view")
+    assert cache_world(world, folder / "zarr").exit_code == 0
+    assert cli("train", "--cache", folder / "zarr", "--run", folder / "run", *TRAIN_SMALL).exit_code == 0
+    return folder
+
+
+def test_a_recording_holds_every_camera_and_subject(cli: Cli, trained: Path, tmp_path: Path) -> None:
+    file = tmp_path / "seen.rrd"
+    result = cli(
+        "view", "--cache", trained / "zarr", "--run", trained / "run", "--rig", "0", "--rig", "2", "--save", file,
+        "--device", "cpu",
+    )  # fmt: skip
+    assert result.exit_code == 0, result.output
+    assert f"rerun {file}" in result.output
+    assert subprocess.run([*RERUN, "verify", file], capture_output=True, check=False).returncode == 0
+    printed = subprocess.run([*RERUN, "print", file], capture_output=True, text=True, check=True).stdout
+    for camera in ("CAMERA_01", "CAMERA_05", "CAMERA_06", "CAMERA_07", "CAMERA_08", "CAMERA_09"):
+        for entity in ("", "/image", "/lidar", "/student", "/teacher\\ tiny", "/image/student"):
+            assert f"/rig/{camera}{entity} " in printed, (camera, entity)
+
+
+def test_a_rig_that_there_is_not(cli: Cli, trained: Path, tmp_path: Path) -> None:
+    message = one_line(cli("view", "--cache", trained / "zarr", "--rig", "99", "--save", tmp_path / "x.rrd"))
+    assert "has no rig 99; expected 0 to 2" in message
+
+
+@given(st.floats(0, 640), st.floats(0, 384), st.floats(0.1, 200))
+def test_a_point_projects_to_where_it_was(x: float, y: float, depth_m: float) -> None:
+    K = np.array([[500.0, 0, 320], [0, 480, 190], [0, 0, 1]])
+    (point,) = unproject(np.array([[x, y]]), np.array([depth_m]), K)
+    assert point[2] == pytest.approx(depth_m)
+    np.testing.assert_allclose((K @ point)[:2] / point[2], [x, y], atol=1e-9)

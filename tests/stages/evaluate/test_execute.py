@@ -1,0 +1,84 @@
+"""Evaluation as a whole, on a small cache."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from cache_schema import CachedRig
+from cache_schema.errors import ConfigError, EvaluationError
+from stages.evaluate import execute as stage
+from stages.evaluate.config import EvaluateConfig, metrics_file
+from stages.evaluate.plan import EvaluationPlan, plan
+from stages.evaluate.protocol import ProtocolSettings
+from stages.evaluate.result import Evaluation
+from stages.evaluate.subjects import Subject
+from stages.progress import Silent
+from tests.tiny_cache import write_tiny_cache
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("evaluate") / "zarr"
+    write_tiny_cache(path, splits=("val",))
+    return path
+
+
+def constant(depth_m: float) -> Subject:
+    def maps(_: int, rig: CachedRig) -> np.ndarray:
+        return np.full(rig.images.shape[:3], depth_m, np.float32)
+
+    return Subject("student", maps, {"metric": "student"})
+
+
+def planned(cache: Path, run: Path, *protocols: str | ProtocolSettings) -> EvaluationPlan:
+    (run / "student").mkdir(parents=True, exist_ok=True)
+    return plan(EvaluateConfig(cache=str(cache), run=run, protocols=protocols or ("native",), teachers=()))
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_a_prediction_that_is_not_finite_is_refused_and_nothing_is_written(
+    cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, value: float
+) -> None:
+    monkeypatch.setattr(stage, "_subjects", lambda _: [constant(value)])
+    with pytest.raises(EvaluationError, match=r"prediction of student for .* is not finite; nothing was written"):
+        stage.execute(planned(cache, tmp_path), Silent(), code_version="test")
+    assert not list(tmp_path.glob("metrics*"))
+
+
+def test_protocols_in_one_pass_are_those_one_by_one(
+    cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stage, "_subjects", lambda _: [constant(9.0)])
+    asked = ("native", "network", ProtocolSettings(name="near", range_m=(1, 20)))
+    together = stage.execute(planned(cache, tmp_path / "a", *asked), Silent(), code_version="test")
+    for one, by in zip(together, asked, strict=True):
+        (alone,) = stage.execute(planned(cache, tmp_path / "b", by), Silent(), code_version="test")
+        assert one.model_copy(update={"run": None}) == alone.model_copy(update={"run": None})
+        written = metrics_file(tmp_path / "a", "val", one.protocol.name)
+        assert Evaluation.model_validate_json(written.read_bytes()) == one
+    assert len({evaluation.scores[0].mean.points for evaluation in together}) > 1
+
+
+def test_every_rig_of_every_camera_is_counted(cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stage, "_subjects", lambda _: [constant(9.0)])
+    made = planned(cache, tmp_path)
+    (found,) = stage.execute(made, Silent(), code_version="test")
+    for score in found.scores[0].cameras.values():
+        assert score.images + score.images_without_points == found.rigs == len(made.frames)
+
+
+@pytest.mark.parametrize(
+    ("protocols", "said"),
+    [
+        (("native", "native"), "two protocols are called native"),
+        ((ProtocolSettings(name="val"),), "a protocol is called val, as a split of"),
+    ],
+)
+def test_names_of_protocols_that_would_share_a_file(
+    cache: Path, tmp_path: Path, protocols: tuple[str | ProtocolSettings, ...], said: str
+) -> None:
+    with pytest.raises(ConfigError, match=said):
+        planned(cache, tmp_path, *protocols)
