@@ -93,10 +93,10 @@ def print_tables(console: Console, evaluations: Sequence[Evaluation]) -> None:
     for camera, score in subject.cameras.items():
         cameras.add_row(camera, *_figures(score, _HEADINGS))
     console.print(cameras, "")
-    for kind, heading in _PARTS.items():
+    for kind in _PARTS:
         wanted = (kind, "lidar", subject.subject)
         shown = [part for part in first.parts if (part.kind, part.truth, part.subject) == wanted]
-        _print_parts(console, f"{subject.subject} by {heading}", shown)
+        _print_parts(console, f"{subject.subject} by {kind}", shown)
     _print_counts(console, first, subject)
 
 
@@ -173,7 +173,7 @@ def _print_cross_view(console: Console, all_scores: Sequence[CrossViewScores]) -
 NOTHING = "–"
 SIDE_BY_SIDE, ROOM = ("abs_rel", "delta_1", "rmse"), 6
 """Metrics in the order in which they are shown beside each other, and columns of them that 80 characters hold."""
-_PARTS = {"depth": "depth", "place": "place", "condition": "light and weather"}
+_PARTS = ("depth", "place", "condition")
 _SCALING = {"median_image": "median per image", "median_rig": "median per rig"}
 _HEADINGS = {
     "abs_rel": "AbsRel",
