@@ -76,3 +76,12 @@ def one_line(result: Result) -> str:
     assert len(lines) == 1, result.stderr
     assert lines[0].startswith("fsmde: error: ")
     return lines[0]
+
+
+@pytest.fixture(scope="module")
+def trained(cli: Cli, cache_world: Cli, world: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A cache `zarr` and a run `run`."""
+    folder = tmp_path_factory.mktemp("trained")
+    assert cache_world(world, folder / "zarr").exit_code == 0
+    assert cli("train", "--cache", folder / "zarr", "--run", folder / "run", *TRAIN_SMALL).exit_code == 0
+    return folder

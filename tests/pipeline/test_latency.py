@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import pytest
 import torch
 from torch import nn
 
 from pipeline.latency import Latency, _multiply_adds, _Network
 from pipeline.tensor_memory import TensorMemory
 from stages.train.student import load_student
-from tests.pipeline.conftest import TRAIN_SMALL, Cli, one_line
+from tests.pipeline.conftest import Cli, one_line
 
 
 def test_tensors_count_as_long_as_they_live() -> None:
@@ -41,15 +40,6 @@ def test_products_convolutions_and_attention_are_counted() -> None:
 
     expected = 5 * 8 * 16 + 8 * 8 * 4 * 27 + 2 * (2 * 64 * 64 * 32)
     assert _multiply_adds(_Network(look, (), "float32")) == expected
-
-
-@pytest.fixture(scope="module")
-def trained(cli: Cli, cache_world: Cli, world: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A cache `zarr` and a run `run`."""
-    folder = tmp_path_factory.mktemp("latency")
-    assert cache_world(world, folder / "zarr").exit_code == 0
-    assert cli("train", "--cache", folder / "zarr", "--run", folder / "run", *TRAIN_SMALL).exit_code == 0
-    return folder
 
 
 def test_teacher_and_student_side_by_side(cli: Cli, trained: Path, teacher: Path) -> None:

@@ -11,22 +11,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.pipeline.conftest import TRAIN_SMALL, Cli, one_line
+from tests.pipeline.conftest import Cli, one_line
 
 pytest.importorskip("rerun", reason="needs the extra viz")
 
 from pipeline.view import unproject
 
 RERUN = (sys.executable, "-m", "rerun", "rrd")
-
-
-@pytest.fixture(scope="module")
-def trained(cli: Cli, cache_world: Cli, world: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A cache `zarr` and a run `run`."""
-    folder = tmp_path_factory.mktemp("view")
-    assert cache_world(world, folder / "zarr").exit_code == 0
-    assert cli("train", "--cache", folder / "zarr", "--run", folder / "run", *TRAIN_SMALL).exit_code == 0
-    return folder
 
 
 def test_a_recording_holds_every_camera_and_subject(cli: Cli, trained: Path, tmp_path: Path) -> None:
