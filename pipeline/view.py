@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float, Float32, UInt8
+from jaxtyping import Float, UInt8
 from matplotlib import colormaps
 
 from cache_schema import Cache, CachedRig
@@ -121,16 +121,16 @@ def _log_camera(
     points = rig.lidar[view]
     lidar = unproject(points.uv_px + 0.5, points.depth_m, K)
     recording.log(["rig", camera, "lidar"], rr.Points3D(lidar, colors=_colours(points.depth_m), radii=0.03))
-    rows, columns = np.mgrid[STRIDE // 2 : height : STRIDE, STRIDE // 2 : width : STRIDE]
-    xy_px = (np.stack([columns.ravel(), rows.ravel()], axis=1) + 0.5) * (native_w / width, native_h / height)
+    rows, columns = np.mgrid[:height, :width]
+    xy_px = (np.stack([columns, rows], axis=-1) + 0.5) * (native_w / width, native_h / height)
+    shown = (slice(STRIDE // 2, None, STRIDE),) * 2
     for name, prediction in predictions.items():
         if not prediction.knows(view):
             continue
-        predicted = unproject(xy_px, prediction.at(view, xy_px).astype(np.float32), K)
-        colours = image[rows, columns].reshape(-1, 3)
-        recording.log(["rig", camera, name], rr.Points3D(predicted, colors=colours, radii=0.02))
-        depth = rr.DepthImage(_depth_map(prediction, view, image.shape[:2]), meter=1.0)
-        recording.log(["rig", camera, "image", name], depth)
+        depth_m = prediction.at(view, xy_px.reshape(-1, 2)).reshape(height, width).astype(np.float32)
+        points_m = unproject(xy_px[shown].reshape(-1, 2), depth_m[shown].ravel(), K)
+        recording.log(["rig", camera, name], rr.Points3D(points_m, colors=image[shown].reshape(-1, 3), radii=0.02))
+        recording.log(["rig", camera, "image", name], rr.DepthImage(depth_m, meter=1.0))
 
 
 def unproject(
@@ -139,14 +139,6 @@ def unproject(
     """Points of an image (x right, y down) at depths (camera z, metres), in the camera's frame."""
     homogeneous = np.concatenate([xy_px, np.ones((len(xy_px), 1))], axis=1)
     return np.asarray(homogeneous @ np.linalg.inv(K).T * np.asarray(depth_m, np.float64)[:, None])
-
-
-def _depth_map(prediction: Prediction, view: int, size_hw: tuple[int, int]) -> Float32[np.ndarray, "H W"]:
-    height, width = size_hw
-    v, u = np.mgrid[:height, :width].reshape(2, -1)
-    native_h, native_w = prediction.native_size
-    xy_px = (np.stack([u, v], axis=1) + 0.5) * (native_w / width, native_h / height)
-    return prediction.at(view, xy_px).reshape(height, width).astype(np.float32)
 
 
 def _colours(depth_m: Float[np.ndarray, "point"]) -> UInt8[np.ndarray, "point 3"]:

@@ -32,7 +32,7 @@ def command(
         from cache_schema import Cache
         from pipeline.view import show
 
-        chosen = rig or range(min(10, Cache(cache).manifest.splits[split].rigs))
+        chosen = rig or range(min(10, len(Cache(cache).split(split))))
         console = Console()
         with ProgressBar(console, "rigs") as progress:
             show(cache, split, run, chosen, device=device or "auto", progress=progress, save=save, connect=connect)

@@ -14,7 +14,7 @@ from cache_schema.journal import Journal
 from cache_schema.layout import frames_group, teacher_group
 from cache_schema.storage import open_storage
 from stages.cache_teacher.config import CacheTeacherConfig
-from stages.cache_teacher.datasets.base import IncompleteSample, RigDataset, SampleRef
+from stages.cache_teacher.datasets.base import IncompleteSample, RigDataset, SampleRef, SplitNotes
 from stages.cache_teacher.datasets.ego_masks import EgoMasks, load_ego_masks
 from stages.cache_teacher.datasets.open import open_dataset
 from stages.wording import counted
@@ -163,7 +163,7 @@ def _plan_split(
     first = dataset.load(name, samples[0])
     return SplitPlan(
         name=name,
-        record=_split_record(config, dataset, name, samples, masks),
+        record=_split_record(config, dataset, name, samples, masks, notes),
         samples=samples,
         incomplete=incomplete,
         left_out=notes.left_out,
@@ -208,9 +208,10 @@ def _split_record(
     name: str,
     samples: Sequence[SampleRef],
     masks: EgoMasks | None,
+    notes: SplitNotes,
 ) -> SplitRecord:
     points = config.lidar_points or dataset.lidar_capacity(name) * len(dataset.cameras)
-    notes, scenes = dataset.notes(name), dict.fromkeys(sample.scene for sample in samples)
+    scenes = dict.fromkeys(sample.scene for sample in samples)
     names = [text for sample in samples for text in (sample.scene, sample.sample)]
     return SplitRecord(
         rigs=len(samples),

@@ -40,6 +40,11 @@ def test_a_rig_that_there_is_not(cli: Cli, trained: Path, tmp_path: Path) -> Non
     assert "has no rig 99; expected 0 to 2" in message
 
 
+def test_a_split_that_there_is_not(cli: Cli, trained: Path, tmp_path: Path) -> None:
+    options = ("--cache", trained / "zarr", "--split", "test", "--save", tmp_path / "x.rrd")
+    assert "has no split 'test'" in one_line(cli("view", *options))
+
+
 @given(st.floats(0, 640), st.floats(0, 384), st.floats(0.1, 200))
 def test_a_point_projects_to_where_it_was(x: float, y: float, depth_m: float) -> None:
     K = np.array([[500.0, 0, 320], [0, 480, 190], [0, 0, 1]])
