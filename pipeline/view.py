@@ -20,11 +20,14 @@ from matplotlib import colormaps
 
 from cache_schema import Cache, CachedRig
 from cache_schema.errors import ConfigError
+from pipeline.geometry import grid_px, unproject
+from stages.device import choose_device
 from stages.evaluate.prediction import Prediction, aligned
 from stages.evaluate.protocol import protocol
 from stages.evaluate.subjects import student_subject, teacher_subject
 from stages.evaluate.truth import lidar_truth
 from stages.progress import Progress
+from stages.train.student import load_student
 
 try:
     import rerun as rr
@@ -59,7 +62,7 @@ def show(
     frames, dataset = opened.split(split), opened.manifest.dataset
     if beyond := [rig for rig in rigs if rig >= len(frames)]:
         raise ConfigError(f"split {split} of {cache} has no rig {beyond[0]}; expected 0 to {len(frames) - 1}")
-    subjects = [] if run is None else [student_subject(run / "student", device)]
+    subjects = [] if run is None else [student_subject(load_student(run / "student", choose_device(device)))]
     subjects += [teacher_subject(name, opened.targets(split, name)) for name in frames.record.teachers_complete]
     recording = rr.RecordingStream("fsmde", recording_id=f"{Path(cache).name}-{split}")
     if save is not None:
@@ -121,8 +124,7 @@ def _log_camera(
     points = rig.lidar[view]
     lidar = unproject(points.uv_px + 0.5, points.depth_m, K)
     recording.log(["rig", camera, "lidar"], rr.Points3D(lidar, colors=_colours(points.depth_m), radii=0.03))
-    rows, columns = np.mgrid[:height, :width]
-    xy_px = (np.stack([columns, rows], axis=-1) + 0.5) * (native_w / width, native_h / height)
+    xy_px = grid_px((height, width), native_size)
     shown = (slice(STRIDE // 2, None, STRIDE),) * 2
     for name, prediction in predictions.items():
         if not prediction.knows(view):
@@ -131,14 +133,6 @@ def _log_camera(
         points_m = unproject(xy_px[shown].reshape(-1, 2), depth_m[shown].ravel(), K)
         recording.log(["rig", camera, name], rr.Points3D(points_m, colors=image[shown].reshape(-1, 3), radii=0.02))
         recording.log(["rig", camera, "image", name], rr.DepthImage(depth_m, meter=1.0))
-
-
-def unproject(
-    xy_px: Float[np.ndarray, "point 2"], depth_m: Float[np.ndarray, "point"], K: Float[np.ndarray, "3 3"]
-) -> Float[np.ndarray, "point 3"]:
-    """Points of an image (x right, y down) at depths (camera z, metres), in the camera's frame."""
-    homogeneous = np.concatenate([xy_px, np.ones((len(xy_px), 1))], axis=1)
-    return np.asarray(homogeneous @ np.linalg.inv(K).T * np.asarray(depth_m, np.float64)[:, None])
 
 
 def _colours(depth_m: Float[np.ndarray, "point"]) -> UInt8[np.ndarray, "point 3"]:

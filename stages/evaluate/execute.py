@@ -9,6 +9,7 @@ import numpy as np
 from cache_schema import CachedRig
 from cache_schema.durable import write_atomic
 from cache_schema.errors import EvaluationError
+from stages.device import choose_device
 from stages.evaluate.parts import intervals, part_scores, worst_rigs
 from stages.evaluate.plan import EvaluationPlan
 from stages.evaluate.prediction import aligned, compare
@@ -19,6 +20,7 @@ from stages.evaluate.scoring import Scorer
 from stages.evaluate.subjects import Maps, Subject, student_subject, teacher_subject
 from stages.evaluate.truth import Truth, dense_truth, lidar_truth
 from stages.progress import Progress
+from stages.train.student import load_student
 
 
 def execute(plan: EvaluationPlan, progress: Progress, *, code_version: str) -> tuple[Evaluation, ...]:
@@ -49,7 +51,9 @@ def execute(plan: EvaluationPlan, progress: Progress, *, code_version: str) -> t
 
 
 def _subjects(plan: EvaluationPlan) -> list[Subject]:
-    students = [] if plan.student_folder is None else [student_subject(plan.student_folder, plan.config.device)]
+    students = []
+    if plan.student_folder is not None:
+        students.append(student_subject(load_student(plan.student_folder, choose_device(plan.config.device))))
     return [*students, *(teacher_subject(name, targets) for name, targets in plan.teachers.items())]
 
 

@@ -44,6 +44,11 @@ def consistency_metrics(a_m: Float[np.ndarray, "point"], b_m: Float[np.ndarray, 
     """
     a, b = a_m.astype(np.float64), b_m.astype(np.float64)
     return {
-        "rel": float(np.mean(2 * np.abs(a - b) / (a + b))),
+        "rel": float(np.mean(relative_difference(a, b))),
         "rmse": float(np.sqrt(np.mean((a - b) ** 2))),
     }
+
+
+def relative_difference(a: Float[np.ndarray, "point"], b: Float[np.ndarray, "point"]) -> Float[np.ndarray, "point"]:
+    """How far apart two positive values are, in parts of their mean."""
+    return np.asarray(2 * np.abs(a - b) / (a + b))

@@ -43,6 +43,12 @@ class Overlap:
     second_rays: Rays
     """Of the common points."""
 
+    def distances_m(
+        self, first_m: Float[np.ndarray, "common"], second_m: Float[np.ndarray, "common"]
+    ) -> tuple[Float64[np.ndarray, "common"], Float64[np.ndarray, "common"]]:
+        """How far from the rig's origin either camera puts the common points, from its depths there (camera z)."""
+        return self.first_rays.distance_m(first_m), self.second_rays.distance_m(second_m)
+
 
 def find_overlaps(
     rig: CachedRig,

@@ -166,8 +166,10 @@ class Scorer:
             return np.zeros(0), np.zeros(0)
         own, other = [], []
         for overlap, neighbour_m in zip(truth.overlaps[position], neighbours, strict=True):
-            own.append(overlap.first_rays.distance_m(predicted[overlap.first][overlap.common]))
-            other.append(overlap.second_rays.distance_m(self._metric(neighbour_m, factors[overlap.second])))
+            first_m = predicted[overlap.first][overlap.common]
+            second_m = self._metric(neighbour_m, factors[overlap.second])
+            for distances, found in zip((own, other), overlap.distances_m(first_m, second_m), strict=True):
+                distances.append(found)
         return np.concatenate(own), np.concatenate(other)
 
     def _subject_scores(self, scaling: Scaling) -> SubjectScores:

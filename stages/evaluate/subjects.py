@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -12,9 +11,8 @@ from jaxtyping import Float
 
 from cache_schema import CachedRig, TargetReader
 from cache_schema.soft_targets import expand, expected_position
-from stages.device import choose_device
 from stages.evaluate.prediction import Alignment
-from stages.train.student import load_student, resize_images
+from stages.train.student import Student, StudentOutput, resize_images
 
 Maps = Float[np.ndarray, "V h w"]
 MEDIAN_ONLY = ", median only"
@@ -31,19 +29,22 @@ class Subject:
     """The subject's name in results, by alignment."""
 
 
-def student_subject(folder: Path, device: str) -> Subject:
-    """The student in a folder. Raises TrainingError where there is none, ConfigError for a device that there is not."""
-    chosen = choose_device(device)
-    student = load_student(folder, chosen)
+def student_subject(student: Student) -> Subject:
+    """A trained student, on the device where it is."""
 
     def predict(_: int, rig: CachedRig) -> Maps:
-        size = student.config.image_size or rig.images.shape[1:3]
-        images = torch.from_numpy(resize_images(rig.images, size)).to(chosen)
-        with torch.inference_mode():
-            depth_m: Maps = student(images[None]).depth_m[0].float().cpu().numpy()
+        depth_m: Maps = look(student, rig).depth_m[0].float().cpu().numpy()
         return depth_m
 
     return Subject("student", predict, {"metric": "student"})
+
+
+def look(student: Student, rig: CachedRig) -> StudentOutput:
+    """What a student makes of one rig, at the resolution that it was trained at."""
+    images = torch.from_numpy(resize_images(rig.images, student.config.image_size or rig.images.shape[1:3]))
+    with torch.inference_mode():
+        output: StudentOutput = student(images[None].to(next(student.parameters()).device))
+    return output
 
 
 def teacher_subject(name: str, targets: TargetReader) -> Subject:

@@ -6,16 +6,11 @@ import subprocess
 import sys
 from pathlib import Path
 
-import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from tests.pipeline.conftest import Cli, one_line
 
 pytest.importorskip("rerun", reason="needs the extra viz")
-
-from pipeline.view import unproject
 
 RERUN = (sys.executable, "-m", "rerun", "rrd")
 
@@ -43,11 +38,3 @@ def test_a_rig_that_there_is_not(cli: Cli, trained: Path, tmp_path: Path) -> Non
 def test_a_split_that_there_is_not(cli: Cli, trained: Path, tmp_path: Path) -> None:
     options = ("--cache", trained / "zarr", "--split", "test", "--save", tmp_path / "x.rrd")
     assert "has no split 'test'" in one_line(cli("view", *options))
-
-
-@given(st.floats(0, 640), st.floats(0, 384), st.floats(0.1, 200))
-def test_a_point_projects_to_where_it_was(x: float, y: float, depth_m: float) -> None:
-    K = np.array([[500.0, 0, 320], [0, 480, 190], [0, 0, 1]])
-    (point,) = unproject(np.array([[x, y]]), np.array([depth_m]), K)
-    assert point[2] == pytest.approx(depth_m)
-    np.testing.assert_allclose((K @ point)[:2] / point[2], [x, y], atol=1e-9)
