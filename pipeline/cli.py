@@ -11,6 +11,7 @@ from pipeline.commands import (
     evaluate,
     inspect,
     latency,
+    report,
     reproduce,
     street,
     train,
@@ -30,6 +31,7 @@ app.command("street")(street.command)
 app.command("cache-teacher")(cache_teacher.command)
 app.command("train")(train.command)
 app.command("evaluate")(evaluate.command)
+app.command("report")(report.command)
 app.command("compare")(compare.command)
 app.command("latency")(latency.command)
 app.command("view")(view.command)

@@ -28,6 +28,8 @@ from stages.progress import Progress
 from stages.train.student import load_student, resize_images
 from stages.wording import counted, size
 
+LATENCY = "latency.json"
+"""Where it is kept in a run."""
 LEAST_TIMES, MOST_TIMES = 7, 50
 """Measurements of each."""
 ENOUGH_S = 30.0

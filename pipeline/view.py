@@ -15,16 +15,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float, UInt8
-from matplotlib import colormaps
 
 from cache_schema import Cache, CachedRig
 from cache_schema.errors import ConfigError
 from pipeline.geometry import grid_px, unproject
+from pipeline.painting import depth_colours
+from pipeline.rigs import refuse_unknown
 from stages.device import choose_device
-from stages.evaluate.prediction import Prediction, aligned
+from stages.evaluate.prediction import Prediction
 from stages.evaluate.protocol import protocol
-from stages.evaluate.subjects import student_subject, teacher_subject
+from stages.evaluate.subjects import student_subject, teacher_subjects
 from stages.evaluate.truth import lidar_truth
 from stages.progress import Progress
 from stages.train.student import load_student
@@ -39,8 +39,6 @@ except ImportError as missing:
 
 STRIDE = 4
 """Of a prediction every so-manieth pixel, down and across, becomes a point."""
-DEPTH_M = (2.0, 100.0)
-"""Range of the colours of LiDAR points, logarithmic."""
 
 
 def show(
@@ -60,10 +58,9 @@ def show(
     """
     opened = Cache(cache)
     frames, dataset = opened.split(split), opened.manifest.dataset
-    if beyond := [rig for rig in rigs if rig >= len(frames)]:
-        raise ConfigError(f"split {split} of {cache} has no rig {beyond[0]}; expected 0 to {len(frames) - 1}")
+    refuse_unknown(opened, split, rigs)
     subjects = [] if run is None else [student_subject(load_student(run / "student", choose_device(device)))]
-    subjects += [teacher_subject(name, opened.targets(split, name)) for name in frames.record.teachers_complete]
+    subjects += teacher_subjects(opened, split)
     recording = rr.RecordingStream("fsmde", recording_id=f"{Path(cache).name}-{split}")
     if save is not None:
         recording.save(save)
@@ -81,10 +78,7 @@ def show(
         recording.log("rig/name", rr.TextDocument(f"{rig.scene} / {rig.sample}"))
         truth = lidar_truth(rig, by, dataset)
         predictions = {
-            subject.name: aligned(
-                subject.maps(index, rig), next(iter(subject.called)), truth, dataset.native_size, by.clamp_m[1]
-            )
-            for subject in subjects
+            subject.name: subject.shown(index, rig, truth, dataset.native_size, by.clamp_m[1]) for subject in subjects
         }
         for view, camera in enumerate(dataset.cameras):
             _log_camera(recording, camera, rig, view, dataset.native_size, predictions)
@@ -123,7 +117,7 @@ def _log_camera(
     recording.log(["rig", camera, "image"], rr.Image(image).compress(jpeg_quality=90))
     points = rig.lidar[view]
     lidar = unproject(points.uv_px + 0.5, points.depth_m, K)
-    recording.log(["rig", camera, "lidar"], rr.Points3D(lidar, colors=_colours(points.depth_m), radii=0.03))
+    recording.log(["rig", camera, "lidar"], rr.Points3D(lidar, colors=depth_colours(points.depth_m)[:, :3], radii=0.03))
     xy_px = grid_px((height, width), native_size)
     shown = (slice(STRIDE // 2, None, STRIDE),) * 2
     for name, prediction in predictions.items():
@@ -133,9 +127,3 @@ def _log_camera(
         points_m = unproject(xy_px[shown].reshape(-1, 2), depth_m[shown].ravel(), K)
         recording.log(["rig", camera, name], rr.Points3D(points_m, colors=image[shown].reshape(-1, 3), radii=0.02))
         recording.log(["rig", camera, "image", name], rr.DepthImage(depth_m, meter=1.0))
-
-
-def _colours(depth_m: Float[np.ndarray, "point"]) -> UInt8[np.ndarray, "point 3"]:
-    near, far = np.log(DEPTH_M)
-    level = (np.log(np.maximum(depth_m, 1e-3)) - near) / (far - near)
-    return np.asarray(255 * colormaps["turbo_r"](np.clip(level, 0, 1))[:, :3], np.uint8)

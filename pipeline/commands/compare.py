@@ -61,7 +61,11 @@ def print_comparison(console: Console, found: TwoRuns) -> None:
     _print_table(console, "AbsRel at LiDAR, by part", parts)
     apart = {TRUTHS[truth]: found.figures.get(f"{truth}.consistency.rel") for truth in TRUTHS}
     _print_table(console, "two cameras apart", apart)
-    better = [f"{improvement_text(estimate)} at {TRUTHS[truth]}" for truth, estimate in found.mean_improvement.items()]
+    better = [
+        f"{improvement_text(found.mean_improvement[truth])} at {name}"
+        for truth, name in TRUTHS.items()
+        if truth in found.mean_improvement
+    ]
     console.print(
         f"The second is better by {' and '.join(better)}: mean over AbsRel, SqRel, RMSE, RMSElog and 1 − δ1 of the "
         "relative change for the better (of a δ, of what is missing to 1), and its 95 % interval. Where an interval "

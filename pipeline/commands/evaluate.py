@@ -79,10 +79,7 @@ def print_tables(console: Console, evaluations: Sequence[Evaluation]) -> None:
     first = evaluations[0]
     console.print(f"{first.dataset} {first.dataset_version} {first.split}, {counted(first.rigs, 'rig')}")
     for evaluation in evaluations:
-        by, (low, high) = evaluation.protocol, evaluation.protocol.range_m
-        pixels = "raw" if by.ground_truth == "native" else "network's"
-        own_car = "without the own car" if by.ego_mask else "own car too"
-        console.print(f"protocol {by.name}: {pixels} pixels, {low:g} < depth < {high:g} m, {own_car}", highlight=False)
+        console.print(f"protocol {evaluation.protocol.in_words}", highlight=False)
     _print_means(console, "at LiDAR points", {e.protocol.name: e.scores for e in evaluations})
     _print_means(console, "at dense depth", {e.protocol.name: e.dense_scores for e in evaluations})
     _print_cross_view(console, first.cross_view)
@@ -127,6 +124,8 @@ def _print_counts(console: Console, evaluation: Evaluation, scores: SubjectScore
 
 def _print_means(console: Console, what: str, by_protocol: Mapping[str, Sequence[SubjectScores]]) -> None:
     """One row for each subject and scaling; several protocols side by side, in those metrics that there is room for."""
+    from stages.evaluate.protocol import SCALED
+
     alone = len(by_protocol) == 1
     shown = _HEADINGS if alone else {m: _HEADINGS[m] for m in SIDE_BY_SIDE[: max(1, ROOM // len(by_protocol))]}
     rows: dict[tuple[str, str], dict[str, SubjectScores]] = {}
@@ -144,7 +143,7 @@ def _print_means(console: Console, what: str, by_protocol: Mapping[str, Sequence
             for name in by_protocol
             for figure in (_figures(found[name].mean, shown) if name in found else [NOTHING] * len(shown))
         ]
-        table.add_row(subject if scaling == "none" else f"  {_SCALING[scaling]}", *figures)
+        table.add_row(subject if scaling == "none" else f"  {SCALED[scaling]}", *figures)
     console.print(table, "")
 
 
@@ -174,7 +173,6 @@ NOTHING = "–"
 SIDE_BY_SIDE, ROOM = ("abs_rel", "delta_1", "rmse"), 6
 """Metrics in the order in which they are shown beside each other, and columns of them that 80 characters hold."""
 _PARTS = ("depth", "place", "condition")
-_SCALING = {"median_image": "median per image", "median_rig": "median per rig"}
 _HEADINGS = {
     "abs_rel": "AbsRel",
     "sq_rel": "SqRel",

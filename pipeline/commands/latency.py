@@ -12,8 +12,6 @@ from pipeline.commands.options import Device
 from pipeline.errors import one_line_errors
 from pipeline.progress import ProgressBar
 
-RESULT = "latency.json"
-
 
 def command(
     run: Annotated[Path, typer.Option(help="Training run whose student is timed.")],
@@ -30,7 +28,7 @@ def command(
         import torch
 
         from cache_schema.durable import write_atomic
-        from pipeline.latency import measure_latency, teacher_of
+        from pipeline.latency import LATENCY, measure_latency, teacher_of
 
         if threads is not None:
             torch.set_num_threads(threads)
@@ -38,13 +36,13 @@ def command(
         settings = teacher_of(cache, teacher)
         with ProgressBar(console, "turns") as progress:
             found = measure_latency(cache, split, settings, run / "student", device or "auto", progress)
-        write_atomic(run / RESULT, found.model_dump_json(indent=2) + "\n")
+        write_atomic(run / LATENCY, found.model_dump_json(indent=2) + "\n")
         lines = (
             f"{found.views} views of {found.image_size[1]} × {found.image_size[0]} pixels, on {found.measured_on}",
             f"teacher  {found.teacher_id}: {found.teacher.in_words}",
             f"student  {run}: {found.student.in_words}",
             f"The student is {found.in_words}.",
-            f"Written to {run / RESULT}",
+            f"Written to {run / LATENCY}",
         )
         for line in lines:
             console.print(line, markup=False, highlight=False, soft_wrap=True)

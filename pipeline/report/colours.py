@@ -29,5 +29,9 @@ _LINES = (METHOD, "#5b7fc7", "#b45a8d", "#7a9a3a", "#8a6bbf", "#c4532f", "#4a9cc
 
 def variant_colours(variants: Iterable[str], baseline: str) -> dict[str, str]:
     """A colour for each variant of a study; beyond eight they come again."""
-    others = [variant for variant in variants if variant != baseline]
-    return {baseline: BASE} | {variant: _LINES[number % len(_LINES)] for number, variant in enumerate(others)}
+    return {baseline: BASE} | line_colours(variant for variant in variants if variant != baseline)
+
+
+def line_colours(names: Iterable[str]) -> dict[str, str]:
+    """A colour for each name; beyond seven they come again."""
+    return {name: _LINES[number % len(_LINES)] for number, name in enumerate(names)}

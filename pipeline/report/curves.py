@@ -16,11 +16,21 @@ class Curve:
     values: tuple[float, ...]
 
 
+def read_curves(folder: Path) -> dict[str, Curve]:
+    """All curves of a run, by name; none where there is no folder."""
+    if not folder.exists():
+        return {}
+    events = EventAccumulator(str(folder), size_guidance={"scalars": 0}).Reload()
+    curves = {}
+    for name in events.Tags()["scalars"]:
+        points = events.Scalars(name)
+        curves[name] = Curve(tuple(point.step for point in points), tuple(point.value for point in points))
+    return curves
+
+
 def read_curve(folder: Path, name: str) -> Curve:
     """A curve of a run; empty where it was not drawn."""
-    events = EventAccumulator(str(folder), size_guidance={"scalars": 0}).Reload()
-    points = events.Scalars(name) if name in events.Tags()["scalars"] else []
-    return Curve(tuple(point.step for point in points), tuple(point.value for point in points))
+    return read_curves(folder).get(name, Curve((), ()))
 
 
 def smoothed(curve: Curve, points: int = 60, width: int = 3) -> Curve:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cache_schema.durable import write_atomic
-from pipeline.report.page import write_report
+from pipeline.report.comparison.page import write_report
 from pipeline.reproduce.plan import plan
 from pipeline.reproduce.reference import Check, compare, other_settings, read_reference
 from pipeline.reproduce.result import ComparisonResult, collect

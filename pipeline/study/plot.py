@@ -13,8 +13,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Canvas
 from matplotlib.ticker import NullFormatter, NullLocator, PercentFormatter
 
-from pipeline.report.charts import STYLE
 from pipeline.report.colours import INK, QUIET, variant_colours
+from pipeline.report.comparison.charts import STYLE
 from pipeline.study.config import Plot
 from pipeline.study.figures import Figure
 from pipeline.study.paired import MEAN, Estimate

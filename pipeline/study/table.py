@@ -8,6 +8,7 @@ from pipeline.study.figures import Figure
 from pipeline.study.paired import AVERAGED, Estimate
 from pipeline.study.result import IMPROVEMENTS, Pair, Row, StudyResult
 from stages.evaluate.metrics import METRICS
+from stages.evaluate.protocol import TruthName
 from stages.wording import counted
 
 HEADINGS = {
@@ -20,7 +21,7 @@ HEADINGS = {
     "delta_2": "δ2",
     "delta_3": "δ3",
 }
-TRUTHS = {"lidar": "LiDAR points", "dense": "dense depth"}
+TRUTHS: dict[TruthName, str] = {"lidar": "LiDAR points", "dense": "dense depth"}
 NOTHING = "–"
 
 MAIN = {

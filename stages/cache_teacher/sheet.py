@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -66,10 +67,17 @@ def write_sheet(cache: Cache, path: Path, *, split: str, rig: int, teacher: str 
     """
     figure = draw(cache, split=split, rig=rig, teacher=teacher)
     path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(png(figure))
+
+
+def png(figure: Figure) -> bytes:
+    """A drawn sheet as a PNG file."""
     canvas: Any = FigureCanvasAgg(figure)  # matplotlib gives it no types
     canvas.draw()
     opaque = np.asarray(canvas.buffer_rgba())[..., :3]
-    Image.fromarray(np.ascontiguousarray(opaque)).save(path, "PNG", dpi=(DPI, DPI))
+    file = io.BytesIO()
+    Image.fromarray(np.ascontiguousarray(opaque)).save(file, "PNG", dpi=(DPI, DPI))
+    return file.getvalue()
 
 
 def draw(cache: Cache, *, split: str, rig: int, teacher: str | None) -> Figure:
@@ -82,7 +90,7 @@ def draw(cache: Cache, *, split: str, rig: int, teacher: str | None) -> Figure:
         raise CacheError(f"split {split} has no rig {rig}; it has rigs 0 to {len(frames) - 1}")
     content: CachedRig = frames[rig]
     dataset = cache.manifest.dataset
-    rows = [_image_row(content), _lidar_row(content, dataset.native_size)]
+    rows = [image_row(content), lidar_row(content, dataset.native_size)]
     title = [
         f"{dataset.name}, version {dataset.version} · {split} · rig {rig} (of {len(frames)})",
         f"{content.scene} / {content.sample}",
@@ -92,7 +100,7 @@ def draw(cache: Cache, *, split: str, rig: int, teacher: str | None) -> Figure:
         rows += _teacher_rows(content, targets[rig], targets.spec, dataset.native_size)
         title.append(_teacher_title(teacher, cache.manifest.teachers[teacher]))
     rows.append(_ego_mask_row(content))
-    return _lay_out(title, _camera_titles(dataset.cameras, content.rig_from_camera), rows, content.images.shape[1:3])
+    return lay_out(title, camera_titles(dataset.cameras, content.rig_from_camera), rows, content.images.shape[1:3])
 
 
 def columns(count: int) -> list[int]:
@@ -131,7 +139,9 @@ def _ranks(values: Float[np.ndarray, "point"]) -> Float64[np.ndarray, "point"]:
     return np.asarray((np.cumsum(counts) - counts / 2)[which])
 
 
-def _image_row(rig: CachedRig) -> Row:
+def image_row(rig: CachedRig) -> Row:
+    """The images as they are cached."""
+
     def paint(axes: Axes, camera: int) -> str:
         axes.imshow(rig.images[camera])
         return ""
@@ -139,7 +149,8 @@ def _image_row(rig: CachedRig) -> Row:
     return Row("image", paint)
 
 
-def _lidar_row(rig: CachedRig, native_hw: tuple[int, int]) -> Row:
+def lidar_row(rig: CachedRig, native_hw: tuple[int, int]) -> Row:
+    """LiDAR points over darkened images."""
     ticks = {float(depth): str(depth) for depth in DEPTH_TICKS_M}
     scale = Scale(LogNorm(*DEPTH_RANGE_M), "turbo_r", "depth in m", ticks, extend="both", top_is_low=True)
     stored_from_native = np.array(rig.images.shape[2:0:-1]) / native_hw[::-1]
@@ -216,7 +227,8 @@ def _veil(
     return np.where(world[..., None], 0.0, np.array([*colour, alpha]))
 
 
-def _camera_titles(cameras: Sequence[str], rig_from_camera: Float64[np.ndarray, "V 4 4"]) -> list[str]:
+def camera_titles(cameras: Sequence[str], rig_from_camera: Float64[np.ndarray, "V 4 4"]) -> list[str]:
+    """Every camera, and where it looks."""
     return [f"{name} · {_heading(pose[:2, 2])}" for name, pose in zip(cameras, rig_from_camera, strict=True)]
 
 
@@ -233,7 +245,7 @@ def _teacher_title(name: str, record: TeacherRecord) -> str:
     return f"teacher {who} · {record.identity.kind} · {record.targets.encoding}, {record.targets.bins.count} bins"
 
 
-def _lay_out(title: Sequence[str], cameras: Sequence[str], rows: Sequence[Row], image_hw: tuple[int, int]) -> Figure:
+def lay_out(title: Sequence[str], cameras: Sequence[str], rows: Sequence[Row], image_hw: tuple[int, int]) -> Figure:
     """Put the panels on a figure that just holds them, in inches, so that no panel is stretched."""
     count = len(cameras)
     width = float(np.clip(ROOM_FOR_PANELS_IN / count - GAP_IN, *PANEL_WIDTH_IN))

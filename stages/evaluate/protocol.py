@@ -10,6 +10,8 @@ from cache_schema import DatasetIdentity
 from cache_schema.errors import ConfigError
 
 Scaling = Literal["none", "median_image", "median_rig"]
+SCALED: dict[str, str] = {"median_image": "median per image", "median_rig": "median per rig"}
+"""What people call a scaling."""
 TruthName = Literal["lidar", "dense"]
 """LiDAR points, or depth at every pixel, which only a simulated world has."""
 RangeM = tuple[Annotated[float, Field(ge=0)], Annotated[float, Field(gt=0)]]
@@ -69,6 +71,13 @@ class Protocol(BaseModel):
     """Metrics are also taken by the depth of the truth: low < depth ≤ high."""
     border: Annotated[float, Field(gt=0, lt=0.5)] = 0.1
     """And for points nearer to the image's border than this part of its width or height, and those that are not."""
+
+    @property
+    def in_words(self) -> str:
+        """What it compares, in one line."""
+        pixels = "raw" if self.ground_truth == "native" else "network's"
+        own_car = "without the own car" if self.ego_mask else "own car too"
+        return f"{self.name}: {pixels} pixels, {self.range_m[0]:g} < depth < {self.range_m[1]:g} m, {own_car}"
 
     @model_validator(mode="after")
     def _ranges_rise(self) -> Protocol:

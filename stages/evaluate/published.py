@@ -24,6 +24,9 @@ class Published(BaseModel):
     """The protocol here that is that of the paper's code, where it is one of them."""
 
 
+_WORLDS_OF_ITS_OWN = "street-"
+"""How the version of a dataset begins that only has another's format."""
+
 _PROTOCOLS = {"SurroundDepth": "native", "VFDepth": "network"}
 
 
@@ -65,3 +68,9 @@ PUBLISHED = {
     ),
 }
 """By dataset, from the papers' tables of metric depth."""
+
+
+def published(dataset: str, version: str, protocol: str) -> tuple[Published, ...]:
+    """Rows that may stand beside figures by a protocol: of the same dataset, by it, or by one that is not known."""
+    rows = () if version.startswith(_WORLDS_OF_ITS_OWN) else PUBLISHED.get(dataset, ())
+    return tuple(row for row in rows if row.protocol in (protocol, None))

@@ -164,12 +164,14 @@ class Scorer:
         neighbours = compared.neighbours_m[position]
         if neighbours is None:
             return np.zeros(0), np.zeros(0)
-        own, other = [], []
+        own: list[np.ndarray] = []
+        other: list[np.ndarray] = []
         for overlap, neighbour_m in zip(truth.overlaps[position], neighbours, strict=True):
             first_m = predicted[overlap.first][overlap.common]
             second_m = self._metric(neighbour_m, factors[overlap.second])
-            for distances, found in zip((own, other), overlap.distances_m(first_m, second_m), strict=True):
-                distances.append(found)
+            distances = overlap.distances_m(first_m, second_m)
+            own.append(distances[0])
+            other.append(distances[1])
         return np.concatenate(own), np.concatenate(other)
 
     def _subject_scores(self, scaling: Scaling) -> SubjectScores:

@@ -9,9 +9,10 @@ import numpy as np
 import torch
 from jaxtyping import Float
 
-from cache_schema import CachedRig, TargetReader
+from cache_schema import Cache, CachedRig, TargetReader
 from cache_schema.soft_targets import expand, expected_position
-from stages.evaluate.prediction import Alignment
+from stages.evaluate.prediction import Alignment, Prediction, aligned
+from stages.evaluate.truth import Truth
 from stages.train.student import Student, StudentOutput, resize_images
 
 Maps = Float[np.ndarray, "V h w"]
@@ -26,7 +27,11 @@ class Subject:
     name: str
     maps: Callable[[int, CachedRig], Maps]
     called: Mapping[Alignment, str]
-    """The subject's name in results, by alignment."""
+    """The subject's name in results, by alignment; the first is the one it is shown by."""
+
+    def shown(self, index: int, rig: CachedRig, lidar: Truth, native_size: tuple[int, int], far_m: float) -> Prediction:
+        """Its metric depth of a rig, by the alignment that it is shown by."""
+        return aligned(self.maps(index, rig), next(iter(self.called)), lidar, native_size, far_m)
 
 
 def student_subject(student: Student) -> Subject:
@@ -55,3 +60,8 @@ def teacher_subject(name: str, targets: TargetReader) -> Subject:
 
     called = f"teacher {name}"
     return Subject(called, disparity, {"disparity_least_squares": called, "disparity_median": f"{called}{MEDIAN_ONLY}"})
+
+
+def teacher_subjects(cache: Cache, split: str) -> list[Subject]:
+    """The teachers that are complete for a split. Raises CacheMissingError or CacheIncompleteError for the split."""
+    return [teacher_subject(name, cache.targets(split, name)) for name in cache.split(split).record.teachers_complete]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -76,6 +77,11 @@ def one_line(result: Result) -> str:
     assert len(lines) == 1, result.stderr
     assert lines[0].startswith("fsmde: error: ")
     return lines[0]
+
+
+def needs_nothing_from_outside(page: str) -> bool:
+    """Whether a page names no file or address that a browser would fetch."""
+    return not re.search(r"""(src|href)=(?!["']?(data:|#))""", page) and not re.search(r"@import|url\((?!#)", page)
 
 
 @pytest.fixture(scope="module")

@@ -24,6 +24,7 @@ SURFACE = {
         "--fast-dev-run",
     },
     "evaluate": {"--cache", "--run", "--split", "--protocol", "--teacher", "--device", "--config", "--set"},
+    "report": {"--run", "--cache", "--split", "--rig", "--device"},
     "compare": {"first", "second", "--split", "--protocol", "--out"},
     "latency": {"--run", "--cache", "--teacher", "--split", "--threads", "--device"},
     "view": {"--cache", "--run", "--split", "--rig", "--save", "--connect", "--device"},

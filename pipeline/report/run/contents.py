@@ -1,0 +1,135 @@
+"""Everything that the report of a run tells, gathered from its folder and its cache."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float
+from pydantic import ValidationError
+
+from cache_schema import Cache
+from cache_schema.errors import EvaluationError
+from pipeline.latency import LATENCY, Latency
+from pipeline.report.curves import Curve, read_curves, smoothed
+from pipeline.report.run.tables import STUDENT
+from pipeline.report.seen import Seen, see
+from pipeline.rigs import refuse_unknown
+from pipeline.study.two_runs import read_evaluation
+from stages.device import choose_device
+from stages.evaluate.config import metrics_file
+from stages.evaluate.protocol import PROTOCOLS
+from stages.evaluate.result import Evaluation
+from stages.evaluate.subjects import look, student_subject, teacher_subjects
+from stages.progress import Progress
+from stages.train.config import TrainConfig
+from stages.train.run_folder import CONFIG, PROVENANCE, TENSORBOARD, Provenance
+from stages.train.stored import read_record
+from stages.train.student import load_student
+
+NOT_SHOWN = ("lr", "steps_per_second", "gradient")
+"""Curves that are not of how well it learns."""
+CHOSEN, WORST = 1, 2
+"""Rigs that are shown unless asked otherwise: from the front of the split, and of those where the student is worst."""
+
+
+@dataclass(frozen=True)
+class Contents:
+    """All of it."""
+
+    run: Path
+    evaluations: tuple[Evaluation, ...]
+    """By protocol, `native` first."""
+    training: TrainConfig
+    provenance: Provenance
+    curves: Mapping[str, Curve]
+    latency: Latency | None
+    rigs: tuple[Seen, ...]
+    """That pictures show, the first ones those that were asked for."""
+    centres_m: Float[np.ndarray, "V K"] | None
+    """Of the first of them; None for a student without bins."""
+
+    @property
+    def main(self) -> Evaluation:
+        """The evaluation that figures are taken from where there is room for one."""
+        return self.evaluations[0]
+
+    @property
+    def worst(self) -> tuple[int, ...]:
+        """Rigs with the greatest AbsRel at LiDAR points, worst first."""
+        return worst_rigs(self.main)
+
+
+def worst_rigs(evaluation: Evaluation) -> tuple[int, ...]:
+    """Rigs on which the student has the greatest AbsRel at LiDAR points, worst first."""
+    return tuple(rig.index for rig in evaluation.worst if (rig.subject, rig.truth) == (STUDENT, "lidar"))
+
+
+def gather(run: Path, cache: str, split: str, rigs: Sequence[int] | None, device: str, progress: Progress) -> Contents:
+    """Read what stages 2 and 3 left, and ask student and teachers about the rigs that are shown.
+
+    Raises EvaluationError where the run was not scored on this split of this cache, TrainingError where there is no
+    run, CacheError, and ConfigError for a rig that there is not.
+    """
+    opened = Cache(cache)
+    training = read_record(TrainConfig, run / CONFIG, "choose a training run")
+    evaluations = _evaluations(run, opened, split)
+    if rigs is not None:
+        refuse_unknown(opened, split, rigs)
+    front = range(min(CHOSEN, len(opened.split(split)))) if rigs is None else rigs
+    shown = tuple(dict.fromkeys((*front, *worst_rigs(evaluations[0])[:WORST])))
+    student = load_student(run / "student", choose_device(device))
+    subjects = [student_subject(student), *teacher_subjects(opened, split)]
+    seen = []
+    progress.begin("rigs", len(shown))
+    for rig in shown:
+        seen.append(see(opened, split, rig, subjects, evaluations[0].protocol))
+        progress.advance()
+    bins = look(student, seen[0].rig).bins
+    return Contents(
+        run=run,
+        evaluations=evaluations,
+        training=training,
+        provenance=read_record(Provenance, run / PROVENANCE, "choose a training run"),
+        curves=_curves(run),
+        latency=_latency(run / LATENCY),
+        rigs=tuple(seen),
+        centres_m=None if bins is None else bins.centres_m[0].float().cpu().numpy(),
+    )
+
+
+def _evaluations(run: Path, cache: Cache, split: str) -> tuple[Evaluation, ...]:
+    """Of the run's student on this split, by every protocol."""
+    again = f"fsmde evaluate --cache {cache.location} --run {run} --split {split}"
+    files = sorted(run.glob(f"{metrics_file(run, split).stem}*.json"))
+    found = [each for each in map(read_evaluation, files) if each.split == split]
+    if not found:
+        raise EvaluationError(f"{run} was not scored on split {split}; score it first: {again}")
+    dataset, rigs = cache.manifest.dataset, len(cache.split(split))
+    for each in found:
+        scored = (each.dataset, each.dataset_version, each.rigs)
+        if scored != (here := (dataset.name, dataset.version, rigs)):
+            raise EvaluationError(
+                f"{run} was scored on {' '.join(map(str, scored))} rigs, {cache.location} holds "
+                f"{' '.join(map(str, here))}; score it again: {again} --protocol {each.protocol.name}"
+            )
+    order = {name: place for place, name in enumerate(PROTOCOLS)}
+    return tuple(sorted(found, key=lambda each: (order.get(each.protocol.name, len(order)), each.protocol.name)))
+
+
+def _curves(run: Path) -> dict[str, Curve]:
+    curves = read_curves(run / TENSORBOARD)
+    return {name: smoothed(curve) for name, curve in curves.items() if name not in NOT_SHOWN}
+
+
+def _latency(file: Path) -> Latency | None:
+    if not file.exists():
+        return None
+    try:
+        return Latency.model_validate_json(file.read_bytes())
+    except ValidationError as error:
+        raise EvaluationError(
+            f"{file} cannot be read ({error.errors()[0]['msg']}); measure again: fsmde latency"
+        ) from error

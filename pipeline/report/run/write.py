@@ -1,0 +1,53 @@
+"""Write the report of a run: page, Markdown, pictures, model card."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from cache_schema.durable import write_atomic
+from pipeline.report.run.card import card
+from pipeline.report.run.contents import Contents
+from pipeline.report.run.markdown import report
+from pipeline.report.run.page import page
+from pipeline.report.run.pictures import picture
+from stages.evaluate.config import DEFAULT_SPLIT
+
+PICTURES, CARD = "panels", "README.md"
+LARGEST_BYTES = 8_000_000
+"""Of a page that opens well on a phone."""
+
+
+@dataclass(frozen=True)
+class Written:
+    """The files, and how large the page is."""
+
+    page: Path
+    markdown: Path
+    card: Path
+    pictures: tuple[Path, ...]
+    page_bytes: int
+
+
+def write_report(contents: Contents) -> Written:
+    """Draw everything and write it into the run's folder, in the place of an earlier report of the same split."""
+    run, split = contents.run, contents.main.split
+    pictures = {seen.index: run / PICTURES / f"{split}-{seen.index:06d}.png" for seen in contents.rigs}
+    for seen in contents.rigs:
+        write_atomic(pictures[seen.index], picture(seen))
+    for earlier in set((run / PICTURES).glob(f"{split}-[0-9]*.png")) - set(pictures.values()):
+        earlier.unlink()
+    html = page(contents).encode()
+    name = "report" if split == DEFAULT_SPLIT else f"report-{split}"
+    links = {index: file.relative_to(run).as_posix() for index, file in pictures.items()}
+    written = Written(
+        page=run / f"{name}.html",
+        markdown=run / f"{name}.md",
+        card=run / "student" / CARD,
+        pictures=tuple(pictures.values()),
+        page_bytes=len(html),
+    )
+    write_atomic(written.page, html)
+    write_atomic(written.markdown, report(contents, links))
+    write_atomic(written.card, card(contents))
+    return written
