@@ -21,6 +21,7 @@ def card(contents: Contents) -> str:
     """What the student is, what it was trained on, what it scored, what it is not for."""
     data, training, main = contents.provenance.data, contents.training, contents.main
     losses = training.losses.model_dump()
+    height, width = training.student.image_size or (data.image.height, data.image.width)
     learned = [f"{says}, weight {losses[term]:g}" for term, says in _TERMS.items() if losses[term]]
     lines = [
         "---",
@@ -31,7 +32,7 @@ def card(contents: Contents) -> str:
         "",
         f"# {escaped(contents.run.name)}: metric depth of {len(data.dataset.cameras)} cameras",
         "",
-        "A small network that gives depth in metres for every camera of a car, all at once. It learned the scale from "
+        "A small network that gives depth in metres for every camera of a car, all at once. It learned from "
         + "; ".join(["LiDAR", *learned])
         + ".",
         "",
@@ -43,12 +44,14 @@ def card(contents: Contents) -> str:
         "## Use",
         "",
         "```python",
+        "from pathlib import Path",
+        "",
         "import torch",
         "from stages.train.student import load_student",
         "",
-        'student = load_student("student")  # this folder',
-        f"images = torch.zeros(1, {len(data.dataset.cameras)}, {data.image.height}, {data.image.width}, 3, "
-        "dtype=torch.uint8)  # rigs, cameras, height, width, RGB",
+        'student = load_student(Path("student"))  # this folder',
+        "# rigs, cameras, height, width, RGB: whole frames, resized to this size as they are, without a crop",
+        f"images = torch.zeros(1, {len(data.dataset.cameras)}, {height}, {width}, 3, dtype=torch.uint8)",
         "with torch.inference_mode():",
         "    depth_m = student(images).depth_m  # rigs, cameras, height, width",
         "```",

@@ -74,11 +74,12 @@ def gather(run: Path, cache: str, split: str, rigs: Sequence[int] | None, device
     run, CacheError, and ConfigError for a rig that there is not.
     """
     opened = Cache(cache)
+    count = len(opened.split(split))
     training = read_record(TrainConfig, run / CONFIG, "choose a training run")
     evaluations = _evaluations(run, opened, split)
     if rigs is not None:
         refuse_unknown(opened, split, rigs)
-    front = range(min(CHOSEN, len(opened.split(split)))) if rigs is None else rigs
+    front = range(min(CHOSEN, count)) if rigs is None else rigs
     shown = tuple(dict.fromkeys((*front, *worst_rigs(evaluations[0])[:WORST])))
     student = load_student(run / "student", choose_device(device))
     subjects = [student_subject(student), *teacher_subjects(opened, split)]
