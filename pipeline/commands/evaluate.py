@@ -50,7 +50,7 @@ def command(
         "device": device,
     }
     with one_line_errors():
-        from stages.evaluate.config import EvaluateConfig
+        from stages.evaluate.config import DEFAULT_SPLIT, EvaluateConfig
         from stages.evaluate.execute import execute
         from stages.evaluate.plan import plan
 
@@ -61,7 +61,11 @@ def command(
         print_tables(console, evaluations)
         for by in made.protocols:
             if (output := made.output(by)) is not None:
-                console.print(f"Written to {output}", markup=False, highlight=False)
+                console.print(f"Written to {output}", markup=False, highlight=False, soft_wrap=True)
+        if made.config.run is not None:
+            split = "" if made.config.split == DEFAULT_SPLIT else f" --split {made.config.split}"
+            report = f"fsmde report --cache {made.config.cache} --run {made.config.run}{split}"
+            console.print(f"Next: {report}", markup=False, highlight=False, soft_wrap=True)
 
 
 def read_protocol(asked: str) -> str | ProtocolSettings:

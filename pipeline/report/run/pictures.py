@@ -4,25 +4,22 @@ from __future__ import annotations
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.colors import LogNorm, Normalize
+from matplotlib.colors import Normalize
 
-from pipeline.painting import DEPTH_COLOURS, DEPTH_M, ERROR, ERROR_COLOURS, Maps
+from pipeline.painting import ERROR, ERROR_COLOURS, Maps
 from pipeline.report.seen import Seen
 from stages.cache_teacher.sheet import Row, Scale, camera_titles, image_row, lay_out, lidar_row, png
 
-_DEPTH_TICKS_M = (2, 5, 10, 20, 50, 100)
-_DEPTH = Scale(
-    LogNorm(*DEPTH_M), DEPTH_COLOURS, "depth in m", {float(m): str(m) for m in _DEPTH_TICKS_M}, "both", top_is_low=True
-)
 _ERROR = Scale(Normalize(0, ERROR), ERROR_COLOURS, "relative error", {0.0: "0", ERROR: f"{100 * ERROR:.0f} %"})
 
 
 def picture(seen: Seen) -> bytes:
     """Image, LiDAR, and of every subject its depth and its error at LiDAR points."""
-    rows = [image_row(seen.rig), lidar_row(seen.rig, seen.dataset.native_size)]
+    lidar = lidar_row(seen.rig, seen.dataset.native_size)
+    rows = [image_row(seen.rig), lidar]
     for subject in seen.predictions:
-        rows.append(_row(seen, subject, seen.depth(subject), _DEPTH))
-        rows.append(_row(seen, f"{subject}: error", seen.error(subject, "lidar"), _ERROR))
+        rows.append(_row(seen, subject, seen.depth(subject), lidar.scale))
+        rows.append(_row(seen, f"{subject}\nerror", seen.error(subject, "lidar"), _ERROR))
     title = [seen.title, ", ".join(f"AbsRel of {name} {_score(seen, name)}" for name in seen.predictions)]
     cameras = camera_titles(seen.dataset.cameras, seen.rig.rig_from_camera)
     return png(lay_out(title, cameras, rows, seen.rig.images.shape[1:3]))
@@ -33,7 +30,8 @@ def _score(seen: Seen, subject: str) -> str:
     return "not known" if score is None else f"{score:.3f}"
 
 
-def _row(seen: Seen, name: str, maps: Maps, scale: Scale) -> Row:
+def _row(seen: Seen, name: str, maps: Maps, scale: Scale | None) -> Row:
+    assert scale is not None
     height, width = seen.rig.images.shape[1:3]
 
     def paint(axes: Axes, camera: int) -> str:

@@ -1,0 +1,24 @@
+"""Published figures stand beside figures of the same dataset only."""
+
+from __future__ import annotations
+
+import pytest
+
+from stages.evaluate.published import PUBLISHED, published
+
+
+@pytest.mark.parametrize("dataset", ["ddad", "nuscenes"])
+def test_a_protocol_has_the_rows_by_it_and_those_by_one_that_is_not_stated(dataset: str) -> None:
+    native = {row.method for row in published(dataset, "1.0", "native")}
+    network = {row.method for row in published(dataset, "1.0", "network")}
+    assert native - network == {"SurroundDepth"}
+    assert network - native == {"VFDepth"}
+    assert native | network == {row.method for row in PUBLISHED[dataset]}
+
+
+def test_a_world_in_ddads_format_is_not_ddad() -> None:
+    assert published("ddad", "street-2-912feb11a74e", "native") == ()
+
+
+def test_one_does_not_compare_ones_own_car() -> None:
+    assert published("mine", "1", "native") == ()
