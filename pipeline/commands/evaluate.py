@@ -86,6 +86,7 @@ def print_tables(console: Console, evaluations: Sequence[Evaluation]) -> None:
         console.print(f"protocol {evaluation.protocol.in_words}", highlight=False)
     _print_means(console, "at LiDAR points", {e.protocol.name: e.scores for e in evaluations})
     _print_means(console, "at dense depth", {e.protocol.name: e.dense_scores for e in evaluations})
+    _print_published(console, first)
     _print_cross_view(console, first.cross_view)
     if not first.scores:
         return
@@ -148,6 +149,23 @@ def _print_means(console: Console, what: str, by_protocol: Mapping[str, Sequence
             for figure in (_figures(found[name].mean, shown) if name in found else [NOTHING] * len(shown))
         ]
         table.add_row(subject if scaling == "none" else f"  {SCALED[scaling]}", *figures)
+    console.print(table, "")
+
+
+def _print_published(console: Console, evaluation: Evaluation) -> None:
+    """What papers report on the same data, where it is known."""
+    from stages.evaluate.published import published
+
+    rows = published(evaluation.dataset, evaluation.dataset_version, evaluation.split, evaluation.protocol.name)
+    if not rows:
+        return
+    table = _table(
+        "published, not measured", [_HEADINGS[metric] for metric in ("abs_rel", "sq_rel", "rmse", "delta_1")]
+    )
+    for row in rows:
+        by = f"by {row.protocol}" if row.protocol else "protocol not stated"
+        figures = (row.abs_rel, row.sq_rel, row.rmse, row.delta_1)
+        table.add_row(f"{row.method}, {by}", *(f"{figure:.3f}" for figure in figures))
     console.print(table, "")
 
 

@@ -51,6 +51,11 @@ class Scale:
     top_is_low: bool = False
 
 
+DEPTH_SCALE = Scale(
+    LogNorm(*DEPTH_RANGE_M), "turbo_r", "depth in m", {float(m): str(m) for m in DEPTH_TICKS_M}, "both", top_is_low=True
+)
+
+
 @dataclass(frozen=True)
 class Row:
     """One row of panels: `paint` fills the panel of a camera and returns the note in its corner."""
@@ -151,8 +156,6 @@ def image_row(rig: CachedRig) -> Row:
 
 def lidar_row(rig: CachedRig, native_hw: tuple[int, int]) -> Row:
     """LiDAR points over darkened images."""
-    ticks = {float(depth): str(depth) for depth in DEPTH_TICKS_M}
-    scale = Scale(LogNorm(*DEPTH_RANGE_M), "turbo_r", "depth in m", ticks, extend="both", top_is_low=True)
     stored_from_native = np.array(rig.images.shape[2:0:-1]) / native_hw[::-1]
 
     def paint(axes: Axes, camera: int) -> str:
@@ -161,10 +164,13 @@ def lidar_row(rig: CachedRig, native_hw: tuple[int, int]) -> Row:
         u, v = ((points.uv_px + 0.5) * stored_from_native - 0.5).T  # imshow has the centre of pixel 0 at 0
         far_first = np.argsort(-points.depth_m)
         depth_m = points.depth_m[far_first]
-        axes.scatter(u[far_first], v[far_first], POINT_AREA, depth_m, linewidths=0, norm=scale.norm, cmap=scale.colours)
+        axes.scatter(
+            u[far_first], v[far_first], POINT_AREA, depth_m, linewidths=0,
+            norm=DEPTH_SCALE.norm, cmap=DEPTH_SCALE.colours,
+        )  # fmt: skip
         return f"{len(depth_m):,} points"
 
-    return Row("LiDAR", paint, scale)
+    return Row("LiDAR", paint, DEPTH_SCALE)
 
 
 def _teacher_rows(rig: CachedRig, targets: CachedTargets, spec: TargetSpec, native_hw: tuple[int, int]) -> list[Row]:

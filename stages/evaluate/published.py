@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pydantic import BaseModel, ConfigDict
 
+from stages.evaluate.protocol import PROTOCOLS
+
 
 class Published(BaseModel):
     """One row of a paper: metric scale, means over the six cameras, by the protocol that is named."""
@@ -70,7 +72,8 @@ PUBLISHED = {
 """By dataset, from the papers' tables of metric depth."""
 
 
-def published(dataset: str, version: str, protocol: str) -> tuple[Published, ...]:
-    """Rows that may stand beside figures by a protocol: of the same dataset, by it, or by one that is not known."""
-    rows = () if version.startswith(_WORLDS_OF_ITS_OWN) else PUBLISHED.get(dataset, ())
+def published(dataset: str, version: str, split: str, protocol: str) -> tuple[Published, ...]:
+    """Rows that may stand beside figures by a protocol of the field: of the same data, by it or by one not stated."""
+    same_data = split == "val" and not version.startswith(_WORLDS_OF_ITS_OWN)
+    rows = PUBLISHED.get(dataset, ()) if same_data and protocol in PROTOCOLS else ()
     return tuple(row for row in rows if row.protocol in (protocol, None))

@@ -8,17 +8,16 @@ from matplotlib.colors import Normalize
 
 from pipeline.painting import ERROR, ERROR_COLOURS, Maps
 from pipeline.report.seen import Seen
-from stages.cache_teacher.sheet import Row, Scale, camera_titles, image_row, lay_out, lidar_row, png
+from stages.cache_teacher.sheet import DEPTH_SCALE, Row, Scale, camera_titles, image_row, lay_out, lidar_row, png
 
 _ERROR = Scale(Normalize(0, ERROR), ERROR_COLOURS, "relative error", {0.0: "0", ERROR: f"{100 * ERROR:.0f} %"})
 
 
 def picture(seen: Seen) -> bytes:
     """Image, LiDAR, and of every subject its depth and its error at LiDAR points."""
-    lidar = lidar_row(seen.rig, seen.dataset.native_size)
-    rows = [image_row(seen.rig), lidar]
+    rows = [image_row(seen.rig), lidar_row(seen.rig, seen.dataset.native_size)]
     for subject in seen.predictions:
-        rows.append(_row(seen, subject, seen.depth(subject), lidar.scale))
+        rows.append(_row(seen, subject, seen.depth(subject), DEPTH_SCALE))
         rows.append(_row(seen, f"{subject}\nerror", seen.error(subject, "lidar"), _ERROR))
     title = [seen.title, ", ".join(f"AbsRel of {name} {_score(seen, name)}" for name in seen.predictions)]
     cameras = camera_titles(seen.dataset.cameras, seen.rig.rig_from_camera)
@@ -30,8 +29,7 @@ def _score(seen: Seen, subject: str) -> str:
     return "not known" if score is None else f"{score:.3f}"
 
 
-def _row(seen: Seen, name: str, maps: Maps, scale: Scale | None) -> Row:
-    assert scale is not None
+def _row(seen: Seen, name: str, maps: Maps, scale: Scale) -> Row:
     height, width = seen.rig.images.shape[1:3]
 
     def paint(axes: Axes, camera: int) -> str:

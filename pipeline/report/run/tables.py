@@ -8,7 +8,7 @@ from pipeline.latency import Cost, Latency
 from pipeline.report.tables import EMPTY, Cell, Line, Table, count, number
 from pipeline.study.table import HEADINGS
 from stages.evaluate.metrics import METRICS
-from stages.evaluate.protocol import PROTOCOLS, SCALED, TruthName
+from stages.evaluate.protocol import SCALED, TruthName
 from stages.evaluate.published import Published, published
 from stages.evaluate.result import CrossViewScores, Evaluation, Kind, PartScores, SubjectScores
 from stages.wording import size
@@ -36,9 +36,9 @@ def unscaled(evaluation: Evaluation, truth: TruthName) -> dict[str, SubjectScore
 def score_table(evaluation: Evaluation, truth: TruthName) -> Table:
     """All metrics of every subject, and published ones where they are of the same dataset and split."""
     lines = [_score_line(each) for each in shown_scores(evaluation, truth)]
-    if truth == "lidar" and evaluation.split == "val" and evaluation.protocol.name in PROTOCOLS:
-        rows = published(evaluation.dataset, evaluation.dataset_version, evaluation.protocol.name)
-        lines += [_published_line(row) for row in rows]
+    if truth == "lidar":
+        data = (evaluation.dataset, evaluation.dataset_version, evaluation.split)
+        lines += [_published_line(row) for row in published(*data, evaluation.protocol.name)]
     return Table("", _METRICS, tuple(lines))
 
 
