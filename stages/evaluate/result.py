@@ -100,6 +100,8 @@ class Evaluation(Result):
     cache: str
     run: str | None
     """Folder of the run whose student was scored."""
+    student_sha256: str | None = None
+    """Digest of the student's weights."""
     dataset: str
     dataset_version: str
     split: str

@@ -27,7 +27,7 @@ from stages.progress import Progress
 from stages.train.config import TrainConfig
 from stages.train.run_folder import CONFIG, PROVENANCE, TENSORBOARD, Provenance
 from stages.train.stored import read_record
-from stages.train.student import load_student
+from stages.train.student import load_student, student_sha256
 
 NOT_SHOWN = ("lr", "steps_per_second", "gradient")
 """Curves that are not of how well it learns."""
@@ -56,11 +56,6 @@ class Contents:
         """The evaluation that figures are taken from where there is room for one."""
         return self.evaluations[0]
 
-    @property
-    def worst(self) -> tuple[int, ...]:
-        """Rigs with the greatest AbsRel at LiDAR points, worst first."""
-        return worst_rigs(self.main)
-
 
 def worst_rigs(evaluation: Evaluation) -> tuple[int, ...]:
     """Rigs on which the student has the greatest AbsRel at LiDAR points, worst first."""
@@ -70,8 +65,8 @@ def worst_rigs(evaluation: Evaluation) -> tuple[int, ...]:
 def gather(run: Path, cache: str, split: str, rigs: Sequence[int] | None, device: str, progress: Progress) -> Contents:
     """Read what stages 2 and 3 left, and ask student and teachers about the rigs that are shown.
 
-    Raises EvaluationError where the run was not scored on this split of this cache, TrainingError where there is no
-    run, CacheError, and ConfigError for a rig that there is not.
+    Raises EvaluationError where the run's student was not scored on this split of this cache, TrainingError where there
+    is no run, CacheError, and ConfigError for a rig that there is not.
     """
     opened = Cache(cache)
     count = len(opened.split(split))
@@ -108,8 +103,13 @@ def _evaluations(run: Path, cache: Cache, split: str) -> tuple[Evaluation, ...]:
     found = [each for each in map(read_evaluation, files) if each.split == split]
     if not found:
         raise EvaluationError(f"{run} was not scored on split {split}; score it first: {again}")
-    dataset, rigs = cache.manifest.dataset, len(cache.split(split))
+    dataset, rigs, student = cache.manifest.dataset, len(cache.split(split)), student_sha256(run / "student")
     for each in found:
+        if each.student_sha256 != student:
+            raise EvaluationError(
+                f"the student in {run} is not the one that was scored by protocol {each.protocol.name}; score it "
+                f"again: {again} --protocol {each.protocol.name}"
+            )
         scored = (each.dataset, each.dataset_version, each.rigs)
         if scored != (here := (dataset.name, dataset.version, rigs)):
             raise EvaluationError(

@@ -14,7 +14,7 @@ from pipeline.report.panel import SCALES, panel
 from pipeline.report.render import render
 from pipeline.report.run.charts import bin_centres, by_camera, by_depth, training_curves
 from pipeline.report.run.cloud import cloud
-from pipeline.report.run.contents import Contents
+from pipeline.report.run.contents import Contents, worst_rigs
 from pipeline.report.run.tables import (
     STUDENT,
     camera_table,
@@ -131,7 +131,7 @@ def part_tables(evaluation: Evaluation) -> list[tuple[str, Table]]:
 
 def shown_because(contents: Contents, index: int) -> str:
     """Why a rig is among the pictures."""
-    worst = contents.worst
+    worst = worst_rigs(contents.main)
     place = worst.index(index) if index in worst else None
     if place is None:
         return "chosen"

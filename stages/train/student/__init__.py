@@ -5,7 +5,7 @@ All that another stage needs of stage 2 is exported here.
 
 from stages.train.config import EncoderConfig, StudentConfig
 from stages.train.images import resize_images
-from stages.train.student.files import load_student, save_student
+from stages.train.student.files import load_student, save_student, student_sha256
 from stages.train.student.model import Student, StudentOutput
 
 __all__ = [
@@ -16,4 +16,5 @@ __all__ = [
     "load_student",
     "resize_images",
     "save_student",
+    "student_sha256",
 ]

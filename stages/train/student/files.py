@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 
 import torch
@@ -31,6 +32,15 @@ def load_student(folder: Path, device: torch.device | str = "cpu") -> Student:
     student = Student(read_config(folder))
     read_weights(student, folder)
     return student.to(device).eval()
+
+
+def student_sha256(folder: Path) -> str:
+    """Digest of a stored student's weights. Raises TrainingError where there are none."""
+    try:
+        with (folder / WEIGHTS).open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise TrainingError(f"{folder / WEIGHTS} does not hold the weights of a student: {error}") from error
 
 
 def read_config(folder: Path) -> StudentConfig:

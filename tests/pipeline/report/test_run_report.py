@@ -11,12 +11,14 @@ from pathlib import Path
 
 import plotly.graph_objects as go
 import pytest
+import torch
 from PIL import Image
 
 from pipeline.report.run.write import LARGEST_BYTES
 from stages.evaluate.result import Evaluation
 from stages.evaluate.rig_scores import read_rig_scores
-from tests.pipeline.conftest import Cli, needs_nothing_from_outside, one_line
+from stages.train.student import load_student, save_student
+from tests.pipeline.conftest import TRAIN_SMALL, Cli, needs_nothing_from_outside, one_line
 from tests.pipeline.report.conftest import SCENE
 
 
@@ -166,6 +168,32 @@ def test_a_damaged_measurement_is_named(cli: Cli, reported: Path, tmp_path: Path
     before = (run / "report.html").read_bytes()
     assert "latency.json cannot be read" in one_line(cli("report", "--cache", reported / "zarr", "--run", run))
     assert (run / "report.html").read_bytes() == before
+
+
+def test_scores_of_another_student_are_refused(cli: Cli, reported: Path, tmp_path: Path) -> None:
+    run = shutil.copytree(reported / "run", tmp_path / "run")
+    student = load_student(run / "student")
+    with torch.no_grad():
+        next(student.parameters()).mul_(1.1)
+    save_student(run / "student", student)
+    message = one_line(cli("report", "--cache", reported / "zarr", "--run", run))
+    assert "is not the one that was scored by protocol native; score it again: fsmde evaluate" in message
+
+
+def test_a_student_without_bins_has_no_bin_centres(cli: Cli, reported: Path, tmp_path: Path) -> None:
+    cache, run = ("--cache", reported / "zarr"), ("--run", tmp_path / "run")
+    alone = ("--set", "student.head=regression", "--set", "losses.ckd=0", "--set", "losses.view_relation=0")
+    for command in (
+        ("train", *cache, *run, *TRAIN_SMALL, *alone),
+        ("evaluate", *cache, *run),
+        ("report", *cache, *run),
+    ):
+        result = cli(*command)
+        assert result.exit_code == 0, result.output
+    page = (tmp_path / "run" / "report.html").read_text()
+    assert "bin-centres" not in page
+    assert "with no teacher" in page
+    assert "It learned from LiDAR." in (tmp_path / "run" / "student" / "README.md").read_text()
 
 
 class Checked(HTMLParser):
