@@ -103,18 +103,16 @@ def _evaluations(run: Path, cache: Cache, split: str) -> tuple[Evaluation, ...]:
     found = [each for each in map(read_evaluation, files) if each.split == split]
     if not found:
         raise EvaluationError(f"{run} was not scored on split {split}; score it first: {again}")
+    again += "".join(f" --protocol {each.protocol.name}" for each in found)
     dataset, rigs, student = cache.manifest.dataset, len(cache.split(split)), student_sha256(run / "student")
     for each in found:
         if each.student_sha256 != student:
-            raise EvaluationError(
-                f"the student in {run} is not the one that was scored by protocol {each.protocol.name}; score it "
-                f"again: {again} --protocol {each.protocol.name}"
-            )
-        scored = (each.dataset, each.dataset_version, each.rigs)
-        if scored != (here := (dataset.name, dataset.version, rigs)):
+            raise EvaluationError(f"the student in {run} is not the one that was scored; score it again: {again}")
+        scored, here = (each.dataset, each.dataset_version, each.rigs), (dataset.name, dataset.version, rigs)
+        if scored != here:
             raise EvaluationError(
                 f"{run} was scored on {' '.join(map(str, scored))} rigs, {cache.location} holds "
-                f"{' '.join(map(str, here))}; score it again: {again} --protocol {each.protocol.name}"
+                f"{' '.join(map(str, here))}; score it again: {again}"
             )
     order = {name: place for place, name in enumerate(PROTOCOLS)}
     return tuple(sorted(found, key=lambda each: (order.get(each.protocol.name, len(order)), each.protocol.name)))

@@ -177,7 +177,8 @@ def test_scores_of_another_student_are_refused(cli: Cli, reported: Path, tmp_pat
         next(student.parameters()).mul_(1.1)
     save_student(run / "student", student)
     message = one_line(cli("report", "--cache", reported / "zarr", "--run", run))
-    assert "is not the one that was scored by protocol native; score it again: fsmde evaluate" in message
+    assert "is not the one that was scored; score it again: fsmde evaluate" in message
+    assert message.endswith("--protocol network --protocol native")
 
 
 def test_a_student_without_bins_has_no_bin_centres(cli: Cli, reported: Path, tmp_path: Path) -> None:
