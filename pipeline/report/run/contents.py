@@ -77,7 +77,9 @@ def gather(run: Path, cache: str, split: str, rigs: Sequence[int] | None, device
     front = range(min(CHOSEN, count)) if rigs is None else rigs
     shown = tuple(dict.fromkeys((*front, *worst_rigs(evaluations[0])[:WORST])))
     student = load_student(run / "student", choose_device(device))
-    subjects = [student_subject(student), *teacher_subjects(opened, split)]
+    scored = {scores.subject for scores in evaluations[0].scores}
+    teachers = [teacher for teacher in teacher_subjects(opened, split) if teacher.name in scored]
+    subjects = [student_subject(student), *teachers]
     seen = []
     progress.begin("rigs", len(shown))
     for rig in shown:
