@@ -25,7 +25,7 @@ from stages.cache_teacher.teachers import street
 from stages.cache_teacher.teachers.checkpoint import find_checkpoint
 from stages.device import choose_device
 from stages.progress import Progress
-from stages.train.student import load_student, resize_images
+from stages.train.student import load_student, resize_images, student_sha256
 from stages.wording import counted, size
 
 LATENCY = "latency.json"
@@ -74,6 +74,8 @@ class Latency(Record):
     teacher_id: str
     teacher: Cost
     student: Cost
+    student_sha256: str | None = None
+    """Digest of the student's weights."""
 
     @property
     def ratio(self) -> float:
@@ -172,6 +174,7 @@ def measure_latency(
         teacher_id=teacher.id,
         teacher=costs[0],
         student=costs[1],
+        student_sha256=student_sha256(student_folder),
     )
 
 

@@ -11,12 +11,10 @@ from jaxtyping import Bool, Float, UInt8
 from matplotlib import colormaps
 from PIL import Image
 
-from stages.cache_teacher.sheet import columns
+from stages.cache_teacher.sheet import DEPTH_RANGE_M, columns
 
 GAP = 4
 """Pixels between views."""
-DEPTH_M = (2.0, 100.0)
-"""Range of the colours of depth, logarithmic."""
 ERROR = 0.5
 """Relative error, or difference, that has the brightest colour."""
 DEPTH_COLOURS, ERROR_COLOURS = "turbo_r", "inferno"
@@ -28,7 +26,7 @@ RGBA = UInt8[np.ndarray, "... 4"]
 def depth_colours(depth_m: Float[np.ndarray, "..."]) -> RGBA:
     """Depths in metres; what is not finite or not above 0 is transparent."""
     known = np.isfinite(depth_m) & (depth_m > 0)
-    low, high = np.log(DEPTH_M)
+    low, high = np.log(DEPTH_RANGE_M)
     return _painted((np.log(np.where(known, depth_m, 1)) - low) / (high - low), known, DEPTH_COLOURS)
 
 

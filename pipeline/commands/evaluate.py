@@ -41,19 +41,19 @@ def command(
 
     The truth is LiDAR and, where the cache has it, dense depth.
     """
-    options = {
-        "cache": cache,
-        "run": run,
-        "split": split,
-        "protocols": [read_protocol(asked) for asked in protocol] if protocol else None,
-        "teachers": teacher or None,
-        "device": device,
-    }
     with one_line_errors():
         from stages.evaluate.config import DEFAULT_SPLIT, EvaluateConfig
         from stages.evaluate.execute import execute
         from stages.evaluate.plan import plan
 
+        options = {
+            "cache": cache,
+            "run": run,
+            "split": split,
+            "protocols": [read_protocol(asked) for asked in protocol] if protocol else None,
+            "teachers": teacher or None,
+            "device": device,
+        }
         console = Console()
         made = plan(config.build(EvaluateConfig, config_file, assignments or [], options))
         with ProgressBar(console, "rigs") as progress:

@@ -38,6 +38,7 @@ def command(
         pictures = counted(len(written.pictures), "picture")
         for line in (
             f"Written to {written.page} ({size(written.page_bytes)}), {written.markdown}",
-            f"and {pictures} in {written.pictures[0].parent}; model card: {written.card}",
+            f"and {pictures} in {written.pictures[0].parent}"
+            + ("" if written.card is None else f"; model card: {written.card}"),
         ):
             console.print(line, markup=False, highlight=False, soft_wrap=True)

@@ -10,7 +10,6 @@ from jaxtyping import UInt8
 
 from pipeline.painting import (
     DEPTH_COLOURS,
-    DEPTH_M,
     ERROR,
     ERROR_COLOURS,
     colour_bar,
@@ -21,7 +20,7 @@ from pipeline.painting import (
     shrunken,
 )
 from pipeline.report.seen import Seen
-from stages.cache_teacher.sheet import columns
+from stages.cache_teacher.sheet import DEPTH_RANGE_M, columns
 from stages.evaluate.protocol import TruthName
 
 
@@ -59,7 +58,7 @@ class Scale:
 
 
 SCALES = {
-    "depth": Scale(f"{DEPTH_M[0]:g} m", f"{DEPTH_M[1]:g} m", colour_bar(DEPTH_COLOURS)),
+    "depth": Scale(f"{DEPTH_RANGE_M[0]:g} m", f"{DEPTH_RANGE_M[1]:g} m", colour_bar(DEPTH_COLOURS)),
     "error": Scale("0", f"{100 * ERROR:.0f} %", colour_bar(ERROR_COLOURS)),
 }
 

@@ -12,7 +12,7 @@ from cache_schema.manifest import Record
 from pipeline.study.figures import figures_of
 from pipeline.study.paired import Estimate, differences, drawn_figures, improvements
 from stages.evaluate.config import metrics_file
-from stages.evaluate.protocol import Protocol
+from stages.evaluate.protocol import Protocol, asked_by
 from stages.evaluate.result import Evaluation
 from stages.evaluate.rig_scores import read_rig_scores, rig_scores_file
 
@@ -54,7 +54,9 @@ def compare_runs(first: Path, second: Path, split: str, protocol: str, *, code_v
     files = [metrics_file(run, split, protocol) for run in (first, second)]
     for run, file in zip((first, second), files, strict=True):
         if not file.exists():
-            asked = f"fsmde evaluate --run {run} --split {split} --protocol {protocol}"
+            if not run.is_dir():
+                raise EvaluationError(f"{run}: no such folder; expected a training run")
+            asked = f"fsmde evaluate --cache ZARR --run {run} --split {split} --protocol {asked_by(protocol)}"
             raise EvaluationError(f"{file} is not there; score the run first: {asked}")
     one, other = (read_evaluation(file) for file in files)
     rig_scores = [read_rig_scores(rig_scores_file(file)) for file in files]

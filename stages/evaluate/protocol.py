@@ -96,6 +96,11 @@ class Protocol(BaseModel):
 PROTOCOLS = ("native", "network")
 
 
+def asked_by(name: str) -> str:
+    """What a person gives to ask for a protocol by this name."""
+    return name if name in PROTOCOLS else "FILE.yaml"
+
+
 def protocol(asked: str | ProtocolSettings, dataset: DatasetIdentity) -> Protocol:
     """A protocol by its name or settings, with the range the field uses for the dataset.
 

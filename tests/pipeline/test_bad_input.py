@@ -153,6 +153,27 @@ def test_no_student_in_the_run(cli: Cli, tmp_path: Path) -> None:
     assert "fsmde train" in message
 
 
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        (None, "cannot be read"),
+        ("name: mine\nrnge_m: [1, 2]\n", "did you mean 'range_m'"),
+        ("name: mine\nrange_m: [60, 0.5]\n", "expected the lower end first"),
+        ("name: native\nlike: network\n", "native"),
+        ("name: [\n", "mine.yaml"),
+    ],
+)
+def test_a_protocol_of_ones_own_that_cannot_be(
+    cli: Cli, cache_world: Cli, world: Path, tmp_path: Path, content: str | None, expected: str
+) -> None:
+    assert cache_world(world, tmp_path / "zarr", "--limit", "1").exit_code == 0
+    file = tmp_path / "mine.yaml"
+    if content is not None:
+        file.write_text(content)
+    message = one_line(cli("evaluate", "--cache", tmp_path / "zarr", "--protocol", "native", "--protocol", file))
+    assert expected in message
+
+
 def test_all_wrong_keys_at_once_each_with_the_nearest(cli: Cli, tmp_path: Path) -> None:
     settings = tmp_path / "settings.yaml"
     settings.write_text("lossses: {}\noptimizer: {learning: 1}\nsteps: many\n")

@@ -16,11 +16,27 @@ _TERMS = {
     "metric_kd": "bin probabilities of the teacher fitted to LiDAR",
 }
 
+_EXAMPLE = """\
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from stages.train.student import load_student, resize_images
+
+student = load_student(Path("student"))  # the folder of this card
+files = {files}  # whole frames
+images = np.stack([np.asarray(Image.open(file).convert("RGB")) for file in files])
+images = torch.from_numpy(resize_images(images, ({height}, {width})))
+with torch.inference_mode():
+    depth_m = student(images[None]).depth_m[0]  # {views} × {height} × {width}, metres"""
+
 
 def card(contents: Contents) -> str:
     """What the student is, what it was trained on, what it scored, what it is not for."""
     data, training, main = contents.provenance.data, contents.training, contents.main
     losses = training.losses.model_dump()
+    names = data.dataset.cameras
     height, width = training.student.image_size or (data.image.height, data.image.width)
     learned = [f"{says}, weight {losses[term]:g}" for term, says in _TERMS.items() if losses[term]]
     lines = [
@@ -30,30 +46,23 @@ def card(contents: Contents) -> str:
         "tags: [depth-estimation, surround-view, metric-depth, knowledge-distillation]",
         "---",
         "",
-        f"# {escaped(contents.run.name)}: metric depth of {len(data.dataset.cameras)} cameras",
+        f"# {escaped(contents.name)}: metric depth of {len(names)} cameras",
         "",
         "A small network that gives depth in metres for every camera of a car, all at once. It learned from "
         + "; ".join(["LiDAR", *learned])
         + ".",
         "",
         *(f"- {escaped(line)}" for line in about(contents)),
-        f"- Cameras, in the order in which the network expects them: {escaped(', '.join(data.dataset.cameras))}.",
+        f"- Cameras, in the order in which the network expects them: {escaped(', '.join(names))}.",
         f"- Depths from {training.student.d_min_m:g} to {training.student.d_max_m:g} m.",
-        f"- Digest of the cache's manifest: `{contents.provenance.manifest_sha256}`.",
+        f"- Digest of the manifest of the cache that it was trained on: `{contents.provenance.manifest_sha256}`.",
         "",
         "## Use",
         "",
+        "With fsmde installed:",
+        "",
         "```python",
-        "from pathlib import Path",
-        "",
-        "import torch",
-        "from stages.train.student import load_student",
-        "",
-        'student = load_student(Path("student"))  # this folder',
-        "# rigs, cameras, height, width, RGB: whole frames, resized to this size as they are, without a crop",
-        f"images = torch.zeros(1, {len(data.dataset.cameras)}, {height}, {width}, 3, dtype=torch.uint8)",
-        "with torch.inference_mode():",
-        "    depth_m = student(images).depth_m  # rigs, cameras, height, width",
+        _EXAMPLE.format(files=[f"{name}.jpg" for name in names], views=len(names), height=height, width=width),
         "```",
         "",
         f"## Scores on {escaped(main.dataset)} {escaped(main.dataset_version)}, split {escaped(main.split)}",

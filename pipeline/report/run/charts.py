@@ -85,7 +85,7 @@ def training_curves(curves: Mapping[str, Curve]) -> Chart:
         }
         for name, curve in curves.items()
     ]
-    layout = _layout("step", "") | {"yaxis": {"type": "log", "dtick": 1, "title": {"text": "loss"}}}
+    layout = _layout("step", "") | {"yaxis": _logarithmic("loss")}
     caption = "Smoothed; press a name to hide its line."
     return Chart("training-curves", "losses over the steps of training", data, layout, caption=caption)
 
@@ -105,7 +105,7 @@ def bin_centres(centres_m: Float[np.ndarray, "V K"], cameras: Sequence[str]) -> 
         }
         for camera, centres in zip(cameras, centres_m.tolist(), strict=True)
     ]
-    layout = _layout("bin", "") | {"yaxis": {"type": "log", "title": {"text": "depth of its centre (m)"}}}
+    layout = _layout("bin", "") | {"yaxis": _logarithmic("depth of its centre (m)")}
     return Chart("bin-centres", "depth of the bin centres by camera", data, layout)
 
 
@@ -142,8 +142,20 @@ def _layout(x: str, y: str) -> dict[str, Any]:
         "margin": _MARGIN,
         "xaxis": {"title": {"text": x, "standoff": 12}, "automargin": True},
         "yaxis": {"title": {"text": y}, "rangemode": "tozero", "automargin": True},
-        "legend": {"orientation": "h", "y": 1.12},
+        "legend": {"orientation": "h", "yanchor": "bottom", "y": 1.02},
         "bargap": 0.25,
+    }
+
+
+def _logarithmic(title: str) -> dict[str, Any]:
+    """An axis with ticks at 1, 2 and 5 times the powers of ten."""
+    ticks = [float(f"{digit}e{power}") for power in range(-5, 5) for digit in (1, 2, 5)]
+    return {
+        "type": "log",
+        "title": {"text": title},
+        "automargin": True,
+        "tickvals": ticks,
+        "ticktext": [f"{t:g}" for t in ticks],
     }
 
 

@@ -20,7 +20,7 @@ from pipeline.rigs import refuse_unknown
 from pipeline.study.two_runs import read_evaluation
 from stages.device import choose_device
 from stages.evaluate.config import metrics_file
-from stages.evaluate.protocol import PROTOCOLS
+from stages.evaluate.protocol import PROTOCOLS, asked_by
 from stages.evaluate.result import Evaluation
 from stages.evaluate.subjects import look, student_subject, teacher_subjects
 from stages.progress import Progress
@@ -28,6 +28,7 @@ from stages.train.config import TrainConfig
 from stages.train.run_folder import CONFIG, PROVENANCE, TENSORBOARD, Provenance
 from stages.train.stored import read_record
 from stages.train.student import load_student, student_sha256
+from stages.wording import counted
 
 NOT_SHOWN = ("lr", "steps_per_second", "gradient")
 """Curves that are not of how well it learns."""
@@ -42,6 +43,8 @@ class Contents:
     run: Path
     evaluations: tuple[Evaluation, ...]
     """By protocol, `native` first."""
+    trained_on: bool
+    """Whether the student was scored on the very rigs that it learned from."""
     training: TrainConfig
     provenance: Provenance
     curves: Mapping[str, Curve]
@@ -50,6 +53,11 @@ class Contents:
     """That pictures show, the first ones those that were asked for."""
     centres_m: Float[np.ndarray, "V K"] | None
     """Of the first of them; None for a student without bins."""
+
+    @property
+    def name(self) -> str:
+        """What the run is called."""
+        return self.run.resolve().name
 
     @property
     def main(self) -> Evaluation:
@@ -68,6 +76,10 @@ def gather(run: Path, cache: str, split: str, rigs: Sequence[int] | None, device
     Raises EvaluationError where the run's student was not scored on this split of this cache, TrainingError where there
     is no run, CacheError, and ConfigError for a rig that there is not.
     """
+    if not run.is_dir():
+        raise EvaluationError(f"{run}: no such folder; expected a training run")
+    if not (run / "student").exists():
+        raise EvaluationError(f"{run} holds no trained student; train one with: fsmde train --cache ZARR --run {run}")
     opened = Cache(cache)
     count = len(opened.split(split))
     training = read_record(TrainConfig, run / CONFIG, "choose a training run")
@@ -86,13 +98,15 @@ def gather(run: Path, cache: str, split: str, rigs: Sequence[int] | None, device
         seen.append(see(opened, split, rig, subjects, evaluations[0].protocol))
         progress.advance()
     bins = look(student, seen[0].rig).bins
+    provenance = read_record(Provenance, run / PROVENANCE, "choose a training run")
     return Contents(
         run=run,
         evaluations=evaluations,
+        trained_on=opened.manifest.splits[split].samples_sha256 == provenance.data.split.samples_sha256,
         training=training,
-        provenance=read_record(Provenance, run / PROVENANCE, "choose a training run"),
+        provenance=provenance,
         curves=_curves(run),
-        latency=_latency(run / LATENCY),
+        latency=_latency(run, cache),
         rigs=tuple(seen),
         centres_m=None if bins is None else bins.centres_m[0].float().cpu().numpy(),
     )
@@ -105,16 +119,17 @@ def _evaluations(run: Path, cache: Cache, split: str) -> tuple[Evaluation, ...]:
     found = [each for each in map(read_evaluation, files) if each.split == split]
     if not found:
         raise EvaluationError(f"{run} was not scored on split {split}; score it first: {again}")
-    again += "".join(f" --protocol {each.protocol.name}" for each in found)
+    again += "".join(f" --protocol {asked_by(each.protocol.name)}" for each in found)
     dataset, rigs, student = cache.manifest.dataset, len(cache.split(split)), student_sha256(run / "student")
     for each in found:
         if each.student_sha256 != student:
             raise EvaluationError(f"the student in {run} is not the one that was scored; score it again: {again}")
         scored, here = (each.dataset, each.dataset_version, each.rigs), (dataset.name, dataset.version, rigs)
         if scored != here:
+            was, holds = (f"{name} {version} with {counted(count, 'rig')}" for name, version, count in (scored, here))
             raise EvaluationError(
-                f"{run} was scored on {' '.join(map(str, scored))} rigs, {cache.location} holds "
-                f"{' '.join(map(str, here))}; score it again: {again}"
+                f"{run} was scored on {was}, {cache.location} holds {holds}; give the other --cache, or score it "
+                f"again: {again}"
             )
     order = {name: place for place, name in enumerate(PROTOCOLS)}
     return tuple(sorted(found, key=lambda each: (order.get(each.protocol.name, len(order)), each.protocol.name)))
@@ -125,12 +140,14 @@ def _curves(run: Path) -> dict[str, Curve]:
     return {name: smoothed(curve) for name, curve in curves.items() if name not in NOT_SHOWN}
 
 
-def _latency(file: Path) -> Latency | None:
+def _latency(run: Path, cache: str) -> Latency | None:
+    file, again = run / LATENCY, f"measure again with: fsmde latency --cache {cache} --run {run}"
     if not file.exists():
         return None
     try:
-        return Latency.model_validate_json(file.read_bytes())
+        found = Latency.model_validate_json(file.read_bytes())
     except ValidationError as error:
-        raise EvaluationError(
-            f"{file} cannot be read ({error.errors()[0]['msg']}); measure again: fsmde latency"
-        ) from error
+        raise EvaluationError(f"{file} cannot be read ({error.errors()[0]['msg']}); {again}") from error
+    if found.student_sha256 != student_sha256(run / "student"):
+        raise EvaluationError(f"{file} is of another student than the one in {run}; {again}")
+    return found

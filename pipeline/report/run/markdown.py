@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from pipeline.report.run.contents import Contents
-from pipeline.report.run.page import ABOUT_SCORES, about, part_tables, score_tables, shown_because
-from pipeline.report.run.tables import counts_in_words, latency_table, overlap_table, worst_table
+from pipeline.report.run.page import about, about_scores, part_tables, score_tables, shown_because
+from pipeline.report.run.tables import latency_table, overlap_table, worst_table
 from pipeline.report.tables import escaped, markdown
 from pipeline.study.table import ABOUT_CROSS_VIEW
 
@@ -14,12 +14,12 @@ from pipeline.study.table import ABOUT_CROSS_VIEW
 def report(contents: Contents, pictures: Mapping[int, str]) -> str:
     """The page, with pictures by the numbers of their rigs."""
     main, latency = contents.main, contents.latency
-    lines = [f"# {escaped(contents.run.name)}", "", *map(escaped, about(contents)), ""]
+    lines = [f"# {escaped(contents.name)}", "", *map(escaped, about(contents)), ""]
     for each in contents.evaluations:
         lines += [f"## Protocol {escaped(each.protocol.in_words)}", ""]
         for name, table in score_tables(each):
             lines += [f"{name}:", "", *markdown(table), ""]
-    lines += [f"{counts_in_words(main)} {ABOUT_SCORES}", ""]
+    lines += [about_scores(contents), ""]
     for name, table in part_tables(main):
         lines += [f"## {name}", "", *markdown(table), ""]
     if (overlap := overlap_table(main)) is not None:

@@ -16,6 +16,7 @@ from pipeline.report.run.charts import bin_centres, by_camera, by_depth, trainin
 from pipeline.report.run.cloud import cloud
 from pipeline.report.run.contents import Contents, worst_rigs
 from pipeline.report.run.tables import (
+    PUBLISHED,
     STUDENT,
     camera_table,
     counts_in_words,
@@ -31,12 +32,10 @@ from pipeline.report.tables import Table
 from pipeline.study.table import ABOUT_CROSS_VIEW, TRUTHS
 from stages.cache_teacher.sheet import columns
 from stages.evaluate.result import Evaluation, Kind, Score
+from stages.wording import counted
 
-ABOUT_SCORES = (
-    "In brackets 95 % intervals over scenes and rigs: what other drives might have shown, not what training again "
-    "would. Teachers have no scale of their own: they are fitted to the LiDAR of each image, by least squares in "
-    "disparity, or by medians only. Published figures are as the papers print them, not measured here."
-)
+FEW_SCENES = 5
+"""With fewer, the bootstrap says little."""
 PARTS: dict[str, tuple[Kind, ...]] = {
     "By depth, place and condition": ("depth", "place", "condition"),
     "By scene": ("scene",),
@@ -62,15 +61,15 @@ def page(contents: Contents) -> str:
     centres = contents.centres_m
     return render(
         "run.html",
-        title=contents.run.name,
+        title=contents.name,
         about=about(contents),
         sections=[(anchor, name) for anchor, name in _SECTIONS.items() if overlap or anchor != "overlap"],
         tiles=_tiles(contents),
         protocols=[
-            {"words": f"Protocol {each.protocol.in_words}", "tables": score_tables(each)}
+            {"name": each.protocol.name, "words": f"Protocol {each.protocol.in_words}", "tables": score_tables(each)}
             for each in contents.evaluations
         ],
-        about_scores=f"{counts_in_words(main)} {ABOUT_SCORES}",
+        about_scores=about_scores(contents),
         by_camera=by_camera(main),
         camera_table=camera_table(main),
         by_depth=by_depth(main),
@@ -104,13 +103,36 @@ def about(contents: Contents) -> list[str]:
     teacher = "no teacher" if data.teacher is None else f"teacher {data.teacher.identity.id}"
     further = "" if data.unlabelled is None else f" and {data.unlabelled.split.rigs} without LiDAR"
     session = contents.provenance.sessions[-1]
-    return [
-        f"{main.dataset} {main.dataset_version}, split {main.split}: {main.rigs} rigs of "
-        f"{len(data.dataset.cameras)} cameras.",
-        f"Trained on {data.split.rigs} rigs of split {training.split}{further}, with {teacher}, at "
-        f"{data.image.width} × {data.image.height} pixels; on {session.device}, torch {session.torch_version}, "
-        f"seed {contents.provenance.seed}.",
+    height, width = contents.rigs[0].rig.images.shape[1:3]
+    says = [
+        f"Scored on {main.dataset} {main.dataset_version}, split {main.split}: {counted(main.rigs, 'rig')} of "
+        f"{len(contents.rigs[0].dataset.cameras)} cameras, {width} × {height} pixels.",
+        f"Trained on {data.dataset.name} {data.dataset.version}, split {training.split}: "
+        f"{counted(data.split.rigs, 'rig')}{further}, {data.image.width} × {data.image.height} pixels, with {teacher}; "
+        f"on {session.device}, torch {session.torch_version}, seed {contents.provenance.seed}.",
     ]
+    if contents.trained_on:
+        says.append("These are the very rigs that it learned from: the figures say nothing of others.")
+    return says
+
+
+def about_scores(contents: Contents) -> str:
+    """What was counted, and how the figures of all tables are to be read."""
+    scenes = len({part.part for part in contents.main.parts if part.kind == "scene"})
+    says = [
+        counts_in_words(contents.main),
+        "In brackets 95 % intervals over scenes and rigs: what other drives might have shown, not what training again "
+        "would.",
+    ]
+    if scenes < FEW_SCENES:
+        says.append(f"Here they are over {counted(scenes, 'scene')} only, which is too few: they are too narrow.")
+    says.append(
+        "Figures are unscaled unless a row says otherwise; SILog is times 100. Teachers have no scale of their own: "
+        "they are fitted to the LiDAR of each image, by least squares in disparity, or by medians only."
+    )
+    if any(line.kind == PUBLISHED for each in contents.evaluations for line in score_table(each, "lidar").lines):
+        says.append("Published figures are as the papers print them, not measured here.")
+    return " ".join(says)
 
 
 def score_tables(evaluation: Evaluation) -> list[tuple[str, Table]]:
@@ -146,12 +168,12 @@ def _tiles(contents: Contents) -> list[tuple[str, str]]:
         scores = unscaled(main, truth).get(STUDENT)
         if scores is not None:
             tiles += [
-                (_figure(scores.mean, "abs_rel"), f"AbsRel at {name}, less is better"),
-                (_figure(scores.mean, "delta_1"), f"δ1 at {name}, more is better"),
+                (_figure(scores.mean, "abs_rel"), f"the student's AbsRel at {name}, less is better"),
+                (_figure(scores.mean, "delta_1"), f"its δ1 at {name}, more is better"),
             ]
     apart = [s for s in main.cross_view if (s.subject, s.scaling) == (STUDENT, "none")]
     if apart and (rel := apart[-1].consistency_mean.metrics["rel"]) is not None:
-        tiles.append((f"{100 * rel:.1f} %", "two cameras are apart where they see the same"))
+        tiles.append((f"{100 * rel:.1f} %", f"disagreement of neighbouring cameras at {TRUTHS[apart[-1].truth]}"))
     if contents.latency is not None:
         factor, _, than = contents.latency.in_words.partition(" times ")
         tiles.append((f"{factor} ×", f"{than} than the teacher"))

@@ -11,9 +11,9 @@ from stages.evaluate.metrics import METRICS
 from stages.evaluate.protocol import SCALED, TruthName
 from stages.evaluate.published import Published, published
 from stages.evaluate.result import CrossViewScores, Evaluation, Kind, PartScores, SubjectScores
-from stages.wording import size
+from stages.wording import counted, size
 
-STUDENT = "student"
+STUDENT, PUBLISHED = "student", "published"
 MAIN = ("abs_rel", "rmse", "delta_1")
 _METRICS = tuple(HEADINGS[metric] for metric in METRICS)
 
@@ -128,7 +128,7 @@ def latency_table(latency: Latency) -> Table:
 def counts_in_words(evaluation: Evaluation) -> str:
     """What the student was scored on, and what counts in no mean."""
     mean = unscaled(evaluation, "lidar")[STUDENT].mean
-    says = f"{evaluation.rigs} rigs, {mean.images} images, {mean.points} LiDAR points"
+    says = f"{counted(evaluation.rigs, 'rig')}, {mean.images} images, {mean.points} LiDAR points"
     if mean.images_without_points:
         says += f"; {mean.images_without_points} images without a point in range count in no mean"
     if mean.clamped:
@@ -148,7 +148,7 @@ def _published_line(row: Published) -> Line:
     known = {"abs_rel": row.abs_rel, "sq_rel": row.sq_rel, "rmse": row.rmse, "delta_1": row.delta_1}
     by = "by this protocol" if row.protocol else "protocol not stated"
     name = f"{row.method} (published; learned from {row.supervision}; {by})"
-    return Line(name, tuple(number(known.get(metric)) for metric in METRICS), "published")
+    return Line(name, tuple(number(known.get(metric)) for metric in METRICS), PUBLISHED)
 
 
 def _part_line(name: str, of: Mapping[str, PartScores], others: Sequence[str]) -> Line:

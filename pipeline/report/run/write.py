@@ -24,13 +24,16 @@ class Written:
 
     page: Path
     markdown: Path
-    card: Path
+    card: Path | None
     pictures: tuple[Path, ...]
     page_bytes: int
 
 
 def write_report(contents: Contents) -> Written:
-    """Draw everything and write it into the run's folder, in the place of an earlier report of the same split."""
+    """Draw everything and write it into the run's folder, in the place of an earlier report of the same split.
+
+    The card has the scores of the usual split, where there is a report of that.
+    """
     run, split = contents.run, contents.main.split
     pictures = {seen.index: run / PICTURES / f"{split}-{seen.index:06d}.png" for seen in contents.rigs}
     for seen in contents.rigs:
@@ -43,11 +46,12 @@ def write_report(contents: Contents) -> Written:
     written = Written(
         page=run / f"{name}.html",
         markdown=run / f"{name}.md",
-        card=run / "student" / CARD,
+        card=run / "student" / CARD if split == DEFAULT_SPLIT or not (run / "report.html").exists() else None,
         pictures=tuple(pictures.values()),
         page_bytes=len(html),
     )
     write_atomic(written.page, html)
     write_atomic(written.markdown, report(contents, links))
-    write_atomic(written.card, card(contents))
+    if written.card is not None:
+        write_atomic(written.card, card(contents))
     return written

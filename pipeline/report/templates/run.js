@@ -82,7 +82,7 @@ function drawCloud(div) {
     const [x, y, z] = [0, 1, 2].map(along);
     const byHeight = { color: z, colorscale: "Viridis", cmin: heights[0], cmax: heights[1] };
     const marker = { size: 1.8, ...(colour.value === "image" ? { color: painted() } : byHeight) };
-    const axis = (name, range) => ({ title: { text: name }, range, showbackground: false });
+    const axis = (name, range) => ({ title: { text: `${name} (m)` }, range, showbackground: false });
     const scene = {
       xaxis: axis("x", [-around, around]), yaxis: axis("y", [-around, around]), zaxis: axis("z", height),
       aspectmode: "data", camera: { eye: eyeOf(place) }, dragmode: "turntable",

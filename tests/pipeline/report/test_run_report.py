@@ -18,6 +18,7 @@ from pipeline.report.run.write import LARGEST_BYTES
 from stages.evaluate.result import Evaluation
 from stages.evaluate.rig_scores import read_rig_scores
 from stages.train.student import load_student, save_student
+from tests.dgp_world import RING
 from tests.pipeline.conftest import TRAIN_SMALL, Cli, needs_nothing_from_outside, one_line
 from tests.pipeline.report.conftest import SCENE
 
@@ -117,9 +118,11 @@ def test_the_card_shows_how_to_use_the_student(reported: Path, monkeypatch: pyte
     card = (reported / "run" / "student" / "README.md").read_text()
     (code,) = re.findall(r"```python\n(.*?)```", card, re.DOTALL)
     monkeypatch.chdir(reported / "run")
+    for camera in RING:
+        Image.new("RGB", (160, 96)).save(f"{camera}.jpg")
     names: dict[str, object] = {}
     exec(code, names)
-    assert tuple(names["depth_m"].shape) == (1, 6, 64, 96)  # type: ignore[attr-defined]
+    assert tuple(names["depth_m"].shape) == (6, 64, 96)  # type: ignore[attr-defined]
     assert "(CKD), weight" in card
 
 
@@ -133,6 +136,26 @@ def test_another_rig_and_split_stand_beside_the_first(cli: Cli, reported: Path, 
     assert "depth of teacher tiny" not in (run / "report-train.html").read_text(), "as it was scored"
     assert (run / "report.html").read_bytes() == (reported / "run" / "report.html").read_bytes()
     assert "train-000002.png" in {file.name for file in (run / "panels").iterdir()}
+    assert "the very rigs that it learned from" in (run / "report-train.html").read_text()
+    assert "Published figures" not in (run / "report-train.html").read_text()
+    assert "the very rigs that it learned from" not in (run / "report.html").read_text()
+    card = Path("student") / "README.md"
+    assert (run / card).read_bytes() == (reported / "run" / card).read_bytes(), "of the usual split"
+
+
+def test_a_run_is_called_as_its_folder_from_wherever_it_is_seen(
+    cli: Cli, reported: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = (reported / "run" / "report.html").read_text()
+    monkeypatch.chdir(reported / "run")
+    assert cli("report", "--cache", reported / "zarr", "--run", ".").exit_code == 0
+    assert "<title>run</title>" in (reported / "run" / "report.html").read_text()
+    (reported / "run" / "report.html").write_text(before)
+
+
+def test_few_scenes_and_published_rows_are_spoken_of_where_there_are_any(page: str) -> None:
+    assert "Here they are over 1 scene only, which is too few" in page
+    assert "Published figures" in page, "the world calls itself DDAD, and has a split val"
 
 
 def test_without_a_measurement_the_page_says_how_to_make_one(cli: Cli, reported: Path, tmp_path: Path) -> None:
@@ -149,7 +172,8 @@ def test_what_is_not_there_is_named(cli: Cli, reported: Path, tmp_path: Path) ->
     cache = ("--cache", reported / "zarr")
     assert "has no rig 9; expected 0 to 2" in one_line(cli("report", *cache, "--run", reported / "run", "--rig", "9"))
     assert "has no split 'test'" in one_line(cli("report", *cache, "--run", reported / "run", "--split", "test"))
-    assert "config.json" in one_line(cli("report", *cache, "--run", tmp_path / "nowhere"))
+    assert "nowhere: no such folder" in one_line(cli("report", *cache, "--run", tmp_path / "nowhere"))
+    assert "holds no trained student" in one_line(cli("report", *cache, "--run", tmp_path))
     assert "no cache" in one_line(cli("report", "--cache", tmp_path / "nowhere", "--run", reported / "run"))
 
 
@@ -176,9 +200,14 @@ def test_scores_of_another_student_are_refused(cli: Cli, reported: Path, tmp_pat
     with torch.no_grad():
         next(student.parameters()).mul_(1.1)
     save_student(run / "student", student)
-    message = one_line(cli("report", "--cache", reported / "zarr", "--run", run))
+    report = ("report", "--cache", reported / "zarr", "--run", run)
+    message = one_line(cli(*report))
     assert "is not the one that was scored; score it again: fsmde evaluate" in message
     assert message.endswith("--protocol network --protocol native")
+    assert cli("evaluate", *report[1:], "--protocol", "native", "--protocol", "network").exit_code == 0
+    message = one_line(cli(*report))
+    assert "latency.json is of another student" in message
+    assert "measure again with: fsmde latency --cache" in message
 
 
 def test_a_student_without_bins_has_no_bin_centres(cli: Cli, reported: Path, tmp_path: Path) -> None:
