@@ -163,7 +163,15 @@ def test_mistakes_are_refused_before_any_work(tmp_path: Path, settings: dict[str
 
 @pytest.mark.parametrize(
     ("name", "count"),
-    [("weights", 25), ("relation", 9), ("labelled", 24), ("beams", 12), ("teacher", 14), ("sensitivity", 30)],
+    [
+        ("weights", 25),
+        ("relation", 9),
+        ("labelled", 24),
+        ("beams", 12),
+        ("teacher", 14),
+        ("sensitivity", 30),
+        ("normalisation", 14),
+    ],
 )
 def test_the_studies_of_the_embedded_world_are_valid(tmp_path: Path, name: str, count: int) -> None:
     made = expand(read_study(STUDIES / f"{name}.yaml", [], {}), tmp_path, code_version="test")
