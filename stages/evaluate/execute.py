@@ -20,7 +20,7 @@ from stages.evaluate.scoring import Scorer
 from stages.evaluate.subjects import Maps, Subject, student_subject, teacher_subject
 from stages.evaluate.truth import Truth, dense_truth, lidar_truth
 from stages.progress import Progress
-from stages.train.student import load_student, student_sha256
+from stages.train.student import load_student
 
 
 def execute(plan: EvaluationPlan, progress: Progress, *, code_version: str) -> tuple[Evaluation, ...]:
@@ -115,7 +115,7 @@ class _Table:
             code_version=code_version,
             cache=config.cache,
             run=None if config.run is None else str(config.run),
-            student_sha256=None if self._plan.student_folder is None else student_sha256(self._plan.student_folder),
+            student_sha256=self._plan.student_sha256,
             dataset=self._dataset.name,
             dataset_version=self._dataset.version,
             split=config.split,

@@ -9,6 +9,7 @@ from cache_schema import Cache, FrameReader, TargetReader
 from cache_schema.errors import ConfigError, EvaluationError
 from stages.evaluate.config import EvaluateConfig, metrics_file
 from stages.evaluate.protocol import Protocol, TruthName, protocol
+from stages.train.student import student_sha256
 
 
 @dataclass(frozen=True)
@@ -21,6 +22,8 @@ class EvaluationPlan:
     frames: FrameReader
     teachers: dict[str, TargetReader]
     student_folder: Path | None
+    student_sha256: str | None
+    """Digest of the student's weights."""
 
     @property
     def truths(self) -> tuple[TruthName, ...]:
@@ -35,7 +38,8 @@ class EvaluationPlan:
 def plan(config: EvaluateConfig) -> EvaluationPlan:
     """Open the cache and check the run, change nothing.
 
-    Raises CacheMissingError, CacheIncompleteError, ConfigError (protocol) or EvaluationError (no student there).
+    Raises CacheMissingError, CacheIncompleteError, ConfigError (protocol), EvaluationError (no student there) or
+    TrainingError (one without weights).
     """
     cache = Cache(config.cache)
     frames = cache.split(config.split)
@@ -58,6 +62,7 @@ def plan(config: EvaluateConfig) -> EvaluationPlan:
         frames=frames,
         teachers={name: cache.targets(config.split, name) for name in names},
         student_folder=student,
+        student_sha256=None if student is None else student_sha256(student),
     )
 
 

@@ -76,7 +76,9 @@ def test_results_that_cannot_be_compared(cli: Cli, runs: Path, values: dict[str,
 
 def test_a_run_that_was_not_scored(cli: Cli, runs: Path) -> None:
     message = one_line(cli("compare", runs / "a", runs / "b", "--protocol", "network"))
-    assert f"fsmde evaluate --run {runs / 'a'} --split val --protocol network" in message
+    assert f"fsmde evaluate --cache ZARR --run {runs / 'a'} --split val --protocol network" in message
+    assert "--protocol FILE.yaml" in one_line(cli("compare", runs / "a", runs / "b", "--protocol", "near"))
+    assert "nowhere: no such folder" in one_line(cli("compare", runs / "a", runs / "nowhere"))
 
 
 def test_other_rigs(cli: Cli, cache_world: Cli, world: Path, runs: Path) -> None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from cache_schema import CachedRig
-from cache_schema.errors import ConfigError, EvaluationError
+from cache_schema.errors import ConfigError, EvaluationError, TrainingError
 from stages.evaluate import execute as stage
 from stages.evaluate.config import EvaluateConfig, metrics_file
 from stages.evaluate.plan import EvaluationPlan, plan
@@ -35,6 +36,7 @@ def constant(depth_m: float) -> Subject:
 
 def planned(cache: Path, run: Path, *protocols: str | ProtocolSettings) -> EvaluationPlan:
     (run / "student").mkdir(parents=True, exist_ok=True)
+    (run / "student" / "model.safetensors").write_bytes(b"weights")
     return plan(EvaluateConfig(cache=str(cache), run=run, protocols=protocols or ("native",), teachers=()))
 
 
@@ -60,6 +62,13 @@ def test_protocols_in_one_pass_are_those_one_by_one(
         written = metrics_file(tmp_path / "a", "val", one.protocol.name)
         assert Evaluation.model_validate_json(written.read_bytes()) == one
     assert len({evaluation.scores[0].mean.points for evaluation in together}) > 1
+    assert {evaluation.student_sha256 for evaluation in together} == {hashlib.sha256(b"weights").hexdigest()}
+
+
+def test_a_student_without_weights(cache: Path, tmp_path: Path) -> None:
+    (tmp_path / "student").mkdir()
+    with pytest.raises(TrainingError, match=r"model.safetensors does not hold the weights of a student"):
+        plan(EvaluateConfig(cache=str(cache), run=tmp_path))
 
 
 def test_every_rig_of_every_camera_is_counted(cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
