@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
 
 from cache_schema.errors import ConfigError
 from pipeline import config
-from stages.cache_teacher.config import CacheTeacherConfig
+from stages.cache_teacher.config import CacheTeacherConfig, TargetSettings
 from stages.cache_teacher.datasets.street.spec import SplitSpec, StreetSpec, Towns
 from stages.train.config import TrainConfig
 
@@ -68,6 +68,9 @@ class ReproduceConfig(BaseModel):
     """Further rigs that only the teacher teaches from."""
     train: TrainConfig = TrainConfig()
     """What all variants share. Each keeps those of `train.losses` that it is about, and sets the others to 0."""
+    targets_of: dict[str, dict[str, JsonValue]] = Field(default_factory=dict)
+    """By variant, settings of `cache.targets` that are better for it than what the others share. The teacher looks at
+    all rigs once more for each."""
     split: str = "val"
     """Split to score on."""
     seeds: int = Field(default=2, ge=1)
@@ -78,6 +81,20 @@ class ReproduceConfig(BaseModel):
     """Runs at a time, each in a process of its own with its share of the cores."""
     pictured: tuple[int, ...] = (0,)
     """Rigs of `split` that the report shows."""
+
+    def of(self, variant: str) -> ReproduceConfig:
+        """These settings, with the targets that are the variant's own beside the others' in the same cache.
+
+        Raises ConfigError for targets that are none.
+        """
+        if variant not in self.targets_of:
+            return self
+        targets = config.layered(self.cache.targets.model_dump(), self.targets_of[variant])
+        update = {
+            "targets": config.validated(TargetSettings, targets, f"targets_of.{variant}"),
+            "teacher": self.cache.teacher.model_copy(update={"name": f"{self.cache.teacher.called}-{variant}"}),
+        }
+        return self.model_copy(update={"cache": self.cache.model_copy(update=update)})
 
     @property
     def unlabelled_cache(self) -> CacheTeacherConfig | None:

@@ -31,20 +31,18 @@ class Comparison:
     def study(self) -> Study:
         """The variants, each with every seed."""
         config = self.config
-        cached = CachedRigs("cache", config.cache.cache, config.cache, config.street)
-        unlabelled, further = config.unlabelled_cache, None
-        if unlabelled is not None:
-            world = config.unlabelled_street
-            further = CachedRigs("cache without LiDAR", unlabelled.cache, unlabelled, world, "street without LiDAR")
         trials = []
         for name, variant in compared(config).items():
-            training = training_of(config, name, config.train.seed)
+            training, apart = training_of(config, name, config.train.seed), name in config.targets_of
+            own = config.of(name)
+            labelled = _labelled(own, f"cache, targets of {name}" if apart else "cache")
+            further = _unlabelled(own, f"cache without LiDAR, targets of {name}" if apart else "cache without LiDAR")
             more = None if training.unlabelled is None else further
-            trials.append(Trial(name, name, variant.says, training, cached, more))
+            trials.append(Trial(name, name, variant.says, training, labelled, more))
         return Study(
             trials=tuple(trials),
             seeds=tuple(config.train.seed + number for number in range(config.seeds)),
-            scored=(cached,),
+            scored=(_labelled(config, "cache"),),
             split=config.split,
             baseline=BASELINE,
             out=self.out,
@@ -91,6 +89,15 @@ class Comparison:
         return Part("latency", "latency", "rigs", decided, self.latency, measure, (run.name,))
 
 
+def _labelled(config: ReproduceConfig, part: str) -> CachedRigs:
+    return CachedRigs(part, config.cache.cache, config.cache, config.street)
+
+
+def _unlabelled(config: ReproduceConfig, part: str) -> CachedRigs | None:
+    cache, world = config.unlabelled_cache, config.unlabelled_street
+    return None if cache is None else CachedRigs(part, cache.cache, cache, world, "street without LiDAR")
+
+
 def plan(config: ReproduceConfig, out: Path, *, code_version: str) -> Comparison:
     """Look at the settings and, where it is there already, the dataset; change nothing.
 
@@ -102,6 +109,9 @@ def plan(config: ReproduceConfig, out: Path, *, code_version: str) -> Comparison
         known = [name for name in config.street.splits if name in (config.cache.splits or config.street.splits)]
     if config.unlabelled_cache is not None and config.unlabelled_street is None:
         cache_plan.plan(config.unlabelled_cache)  # so that data that cannot be read is known before any work
+    for name in config.targets_of:
+        if name not in compared(config):
+            raise ConfigError(f"targets_of.{name}: there is no such variant; there are: {', '.join(compared(config))}")
     for name in (config.split, config.train.split):
         if name not in known:
             raise ConfigError(f"split {name!r} would not be in the cache, which gets: {', '.join(known)}")

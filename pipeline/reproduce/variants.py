@@ -79,9 +79,11 @@ def compared(config: ReproduceConfig) -> Mapping[str, Variant]:
 def training_of(config: ReproduceConfig, name: str, seed: int) -> TrainConfig:
     """Settings of the run with `seed`: each variant has the same student, but for its head, and as many rigs a step."""
     variant, further, cache = compared(config)[name], config.unlabelled, config.unlabelled_cache
-    settings = layers.assigned(config.model_dump(), {**variant.settings, "train.seed": seed})
+    settings = layers.assigned(config.model_dump(exclude_unset=True), {**variant.settings, "train.seed": seed})
     more = None
     if further is not None and cache is not None:
         more = UnlabelledConfig(cache=cache.cache, split=further.split, batch_rigs=further.batch_rigs)
     training = layers.validated(TrainConfig, settings["train"], name)
-    return share_of_steps(training, more, learns=variant.unlabelled, same_images=variant.same_images)
+    training = share_of_steps(training, more, learns=variant.unlabelled, same_images=variant.same_images)
+    teacher = config.of(name).cache.teacher.called if training.losses.needs_teacher else None
+    return training.model_copy(update={"teacher": teacher})

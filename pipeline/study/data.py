@@ -49,7 +49,7 @@ class CachedRigs:
     @property
     def teacher(self) -> str | None:
         """Name of its teacher in the cache, where the settings say it."""
-        return None if self.cache is None else self.cache.teacher.name
+        return None if self.cache is None else self.cache.teacher.called
 
     def identity(self, training: TrainConfig | None = None) -> str:
         """Digest of all that decides what such a training learns from it; without one, or a teacher, of its frames.
@@ -100,7 +100,7 @@ def placed(cache: CacheTeacherConfig, street: StreetSpec | None, folder: Path) -
         root, world = folder / street.version, f"world {street.version}"
         cache = cache.model_copy(update={"root": root, "ego_masks": root / "masks"})
     zarr = f"zarr-{_frames(cache, street)[:12]}"
-    called = cache.teacher.name or cache_plan.slug(cache.teacher.id)
+    called = cache.teacher.called
     teacher = f"{called}-{_teacher(cache)[:8]}"
     update = {"cache": str(folder / zarr), "teacher": cache.teacher.model_copy(update={"name": teacher})}
     name = f"cache {zarr}, teacher {teacher}"

@@ -26,7 +26,8 @@ def read_study(file: Path, assignments: list[str], options: dict[str, Any]) -> S
     size = given[-1] if given else layers.read_yaml(file).get("size")
     if size is not None:
         base = reproduce_defaults(size)
-        base.pop("pictured", None)  # a study shows no rigs
+        for key in ("pictured", "targets_of"):  # a study shows no rigs, and says itself which targets a variant has
+            base.pop(key, None)
     return layers.build(StudyConfig, file, assignments, options, base)
 
 
@@ -72,7 +73,7 @@ def _name(variant: VariantConfig, place: dict[str, Point]) -> str:
 
 def _settings(config: StudyConfig, variant: VariantConfig, place: dict[str, Point]) -> TrialConfig:
     """What is shared, changed by the points of the grid, then by the variant."""
-    shared = config.model_dump(include=set(TrialConfig.model_fields))
+    shared = config.model_dump(include=set(TrialConfig.model_fields), exclude_unset=True)
     changes = [point.set for point in place.values()]
     if variant.model is not None:
         changes.append(VARIANTS[variant.model].settings)

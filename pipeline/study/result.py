@@ -218,7 +218,7 @@ def _drawn(study: Study, trial: Trial, seeds: Sequence[int]) -> dict[str, Drawn]
 
 def _teacher_rows(study: Study, evaluation: Evaluation) -> list[Row]:
     """Teachers under their own names where no two are called the same."""
-    named = {f"teacher {rigs.teacher}": f"teacher {rigs.called}" for rigs in study.scored}
+    named = {f"teacher {rigs.teacher}": f"teacher {rigs.called or rigs.teacher}" for rigs in study.scored}
     subjects = dict.fromkeys(s.subject for s in evaluation.scores if s.alignment == "disparity_least_squares")
     alone = len(set(named.values())) == len(named)
     says = "the cached targets, scale and shift of each image fitted to its LiDAR points"

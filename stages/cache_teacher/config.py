@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any, Literal
 
@@ -34,6 +35,12 @@ class TeacherSettings(Settings):
     """Test-time scales of the teacher's own input size."""
     precision: Literal["float32", "float16", "bfloat16"] = "float32"
 
+    @property
+    def called(self) -> str:
+        """Its name in the cache, or the last part of its hub id or folder in characters that a path may have."""
+        last = self.id.rstrip("/").rsplit("/", 1)[-1]
+        return self.name or re.sub(r"[^A-Za-z0-9._-]+", "-", last).strip("-._").lower() or "teacher"
+
 
 class TargetSettings(Settings):
     """Shape and encoding of the soft targets."""
@@ -41,7 +48,7 @@ class TargetSettings(Settings):
     grid_divisor: int = Field(default=4, ge=1)
     """The target grid is the stored image divided by this."""
     bins: BinSpec = BinSpec()
-    normalisation: Normalisation = "quantiles"
+    normalisation: Normalisation = "median"
     quantiles: tuple[float, float] = (0.02, 0.98)
     encoding: Literal["moments", "topk", "dense"] | None = None
     """`moments` for teachers with one value per pixel, `topk` for those with a bin head, unless given."""

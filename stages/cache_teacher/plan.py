@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -107,7 +106,7 @@ def plan(config: CacheTeacherConfig) -> CachePlan:
     """
     dataset = open_dataset(config)
     names = config.splits or dataset.splits
-    teacher_name = config.teacher.name or slug(config.teacher.id)
+    teacher_name = config.teacher.called
     masks = _ego_masks(config, dataset)
     splits = tuple(_plan_split(config, dataset, name, teacher_name, masks) for name in names)
     identity = DatasetIdentity(
@@ -137,12 +136,6 @@ def _refuse_other(cache: str, identity: DatasetIdentity, image: ImageSpec, split
         if known is not None:
             masks_of = {"ego_masks": known.ego_masks, "ego_masks_sha256": known.ego_masks_sha256}
             refuse_other_split(cache, split.name, known, split.record.model_copy(update=masks_of))
-
-
-def slug(teacher_id: str) -> str:
-    """A name for a teacher in the cache: the last part of its hub id or folder, in characters a path may have."""
-    last = teacher_id.rstrip("/").rsplit("/", 1)[-1]
-    return re.sub(r"[^A-Za-z0-9._-]+", "-", last).strip("-._").lower() or "teacher"
 
 
 def _plan_split(

@@ -35,7 +35,7 @@ from pipeline.study.table import (
 )
 from stages.device import choose_device
 from stages.evaluate.metrics import METRICS
-from stages.evaluate.subjects import student_subject, teacher_subjects
+from stages.evaluate.subjects import student_subject, teacher_subject
 from stages.train.run_folder import TENSORBOARD
 from stages.train.student import load_student
 
@@ -62,7 +62,8 @@ def panels(comparison: Comparison, result: ComparisonResult) -> list[Panel]:
         replace(student_subject(load_student(comparison.run(name, comparison.seeds[0]) / "student", device)), name=name)
         for name in compared(config)
     ]
-    subjects = [*teacher_subjects(cache, config.split), *students]
+    teacher = config.cache.teacher.called
+    subjects = [teacher_subject(teacher, cache.targets(config.split, teacher)), *students]
     rigs = len(cache.split(config.split))
     seen = [see(cache, config.split, rig, subjects, result.protocol) for rig in config.pictured if rig < rigs]
     return [panel(rig, truths=[rig.truths[-1].name]) for rig in seen]
