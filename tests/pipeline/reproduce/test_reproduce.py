@@ -127,11 +127,19 @@ def test_a_second_run_does_nothing_but_write_the_results(cli: Cli, world: Path, 
 def test_further_rigs_without_lidar_are_cached_and_compared(
     cli: Cli, world: Path, teacher: Path, tmp_path: Path
 ) -> None:
-    made = cli(*arguments(world, teacher, tmp_path, "--unlabelled", world, "--seeds", "1", "--jobs", "2"))
+    more = ("--unlabelled", world, "--set", "targets_of.pseudo_label.normalisation=quantiles")
+    made = cli(*arguments(world, teacher, tmp_path, *more, "--seeds", "1", "--jobs", "2"))
     assert made.exit_code == 0, made.output
-    assert "part 2 of 15: cache without LiDAR" in made.output
-    assert "parts 4 to 14 of 15, 2 at a time" in made.output
+    assert "cache without LiDAR, targets of pseudo_label" in made.output
+    assert "parts 6 to 16 of 17, 2 at a time" in made.output
     assert not Cache(tmp_path / "zarr-unlabelled").split("train").record.lidar
+    for name in ("zarr", "zarr-unlabelled"):
+        teachers = Cache(tmp_path / name).manifest.teachers
+        ways = {teacher: record.targets.normalisation for teacher, record in teachers.items()}
+        assert ways == {"tiny": "median", "tiny-pseudo_label": "quantiles"}
+    [taught] = tmp_path.glob("runs/pseudo_label-*/config.json")
+    assert json.loads(taught.read_text())["teacher"] == "tiny-pseudo_label"
+    assert "tiny-pseudo_label" not in (tmp_path / "report.html").read_text().partition("<details")[0]
     result = ComparisonResult.model_validate_json((tmp_path / "result.json").read_text())
     assert [row.name for row in result.rows] == [*VARIANTS, *CONTROLS, "teacher tiny"]
     table = (tmp_path / "table.md").read_text()

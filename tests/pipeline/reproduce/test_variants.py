@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from cache_schema.errors import ConfigError
+from pipeline.reproduce.plan import plan as plan_comparison
 from pipeline.reproduce.variants import (
     BASELINE,
     CONTROLS,
@@ -19,7 +21,7 @@ from pipeline.reproduce.variants import (
     training_of,
 )
 from pipeline.settings import ReproduceConfig
-from stages.train.config import LoaderConfig, LossConfig, TrainConfig
+from stages.train.config import LoaderConfig, LossConfig, StudentConfig, TrainConfig
 from stages.train.execute import first_state, first_student, open_loader
 from stages.train.loader import read_batches
 from stages.train.plan import plan
@@ -32,7 +34,7 @@ BASE = small_config(losses=LOSSES)
 
 def settings(train: TrainConfig = BASE, **more: object) -> ReproduceConfig:
     cache = {"dataset": "ddad", "root": "raw", "cache": "zarr", "teacher": {"id": "tiny"}}
-    return ReproduceConfig.model_validate({"cache": cache, "train": train.model_dump(), **more})
+    return ReproduceConfig.model_validate({"cache": cache, "train": train.model_dump(exclude_unset=True), **more})
 
 
 @pytest.fixture(scope="module")
@@ -107,6 +109,47 @@ def test_rigs_without_lidar_are_cached_like_the_others() -> None:
     assert (str(further.root), further.cache, further.splits) == ("more", "zarr-unlabelled", ("val",))
     assert not further.lidar
     assert further.teacher == settings().cache.teacher
+
+
+def test_a_variant_may_have_targets_of_its_own_beside_the_others(tmp_path: Path) -> None:
+    config = settings(
+        unlabelled={"root": "more"}, targets_of={"pseudo_label": {"normalisation": "quantiles", "features": True}}
+    )
+    own = config.of("pseudo_label")
+    assert (own.cache.targets.normalisation, own.cache.targets.features) == ("quantiles", True)
+    assert own.cache.targets.grid_divisor == config.cache.targets.grid_divisor
+    assert own.cache.cache == config.cache.cache
+    assert own.unlabelled_cache is not None
+    assert own.unlabelled_cache.teacher.name == "tiny-pseudo_label"
+    assert config.of(METHOD) == config
+    assert config.of(METHOD).cache.targets.normalisation == "median"
+    teachers = {name: training_of(config, name, 0).teacher for name in compared(config)}
+    assert {name for name, teacher in teachers.items() if teacher is None} == {"regression", BASELINE, FEWER}
+    assert {name for name, teacher in teachers.items() if teacher == "tiny-pseudo_label"} == {"pseudo_label"}
+    assert set(teachers.values()) == {None, "tiny", "tiny-pseudo_label"}
+
+
+@pytest.mark.parametrize(
+    ("targets_of", "says"),
+    [
+        ({"pseudo": {"normalisation": "quantiles"}}, "targets_of.pseudo: there is no such variant.*pseudo_label"),
+        ({"ckd": {"normalization": "median"}}, "targets_of.ckd: .*normalization.*normalisation"),
+    ],
+)
+def test_targets_of_its_own_that_cannot_be_are_refused(
+    world: Path, tmp_path: Path, targets_of: dict[str, dict[str, object]], says: str
+) -> None:
+    config = settings(targets_of=targets_of)
+    config = config.model_copy(update={"cache": config.cache.model_copy(update={"root": world})})
+    with pytest.raises(ConfigError, match=says):
+        plan_comparison(config, tmp_path, code_version="1")
+
+
+def test_a_reach_of_depths_that_nobody_gave_is_left_to_the_dataset() -> None:
+    given = settings(TrainConfig(student=StudentConfig(d_max_m=120.0)))
+    assert training_of(given, METHOD, 0).student.d_max_m == 120.0
+    for name in VARIANTS:
+        assert "d_max_m" not in training_of(settings(), name, 0).student.model_fields_set
 
 
 def test_rigs_without_lidar_come_from_one_place() -> None:

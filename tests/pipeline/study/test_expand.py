@@ -125,6 +125,7 @@ def test_caches_that_are_there_are_used_as_they_are(tmp_path: Path) -> None:
     further = trial(made, "ckd_vrkd")
     assert further.unlabelled is not None
     assert further.unlabelled.rigs("train") == 3
+    assert "d_max_m" not in further.training.student.model_fields_set, "the dataset says how far"
     other = study(tmp_path, **settings, grid={"ready": [str(cache), str(write_tiny_cache(tmp_path / "other", rigs=5))]})
     assert len({each.folder for each in other.trials}) == 4
     with pytest.raises(CacheMissingError, match="nowhere"):
