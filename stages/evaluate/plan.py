@@ -49,12 +49,7 @@ def plan(config: EvaluateConfig) -> EvaluationPlan:
             " evaluate on a split with LiDAR"
         )
     names = frames.record.teachers_complete if config.teachers is None else config.teachers
-    student = None if config.run is None else config.run / "student"
-    if student is not None and not student.exists():
-        raise EvaluationError(
-            f"{config.run} holds no trained student; train one with: "
-            f"fsmde train --cache {config.cache} --run {config.run}"
-        )
+    student = None if config.run is None else trained_student(config.run, config.cache)
     return EvaluationPlan(
         config=config,
         protocols=_protocols(config, cache),
@@ -64,6 +59,16 @@ def plan(config: EvaluateConfig) -> EvaluationPlan:
         student_folder=student,
         student_sha256=None if student is None else student_sha256(student),
     )
+
+
+def trained_student(run: Path, cache: str) -> Path:
+    """Folder of a run's student. Raises EvaluationError where there is none."""
+    student = run / "student"
+    if not student.exists():
+        raise EvaluationError(
+            f"{run} holds no trained student; train one with: fsmde train --cache {cache} --run {run}"
+        )
+    return student
 
 
 def _protocols(config: EvaluateConfig, cache: Cache) -> tuple[Protocol, ...]:

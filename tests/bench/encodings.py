@@ -16,6 +16,7 @@ from cache_schema import RigFrames, TargetSpec
 from cache_schema.arrays import TARGET_ARRAYS
 from cache_schema.metadata import encode_shard
 from cache_schema.soft_targets import Moments, encode, expand, normal_bins
+from stages.cache_teacher.config import TargetSettings
 from stages.cache_teacher.soft_targets import soft_target
 from stages.cache_teacher.teachers import load_teacher
 from tests.tiny_teachers import write_random_teacher
@@ -46,7 +47,8 @@ def table(rigs: Sequence[RigFrames], folder: Path) -> Table:
 
 
 def spec(kind: dict[str, object]) -> TargetSpec:
-    return TargetSpec.model_validate({"height": GRID[0], "width": GRID[1], **kind})
+    normalisation = TargetSettings().normalisation
+    return TargetSpec.model_validate({"height": GRID[0], "width": GRID[1], "normalisation": normalisation, **kind})
 
 
 def random_teacher_targets(rigs: Sequence[RigFrames], folder: Path) -> list[Moments]:

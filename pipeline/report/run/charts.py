@@ -11,7 +11,7 @@ from jaxtyping import Float
 
 from pipeline.report.colours import line_colours
 from pipeline.report.curves import Curve
-from pipeline.report.run.tables import unscaled
+from pipeline.report.run.tables import STUDENT, unscaled
 from pipeline.study.table import HEADINGS, TRUTHS
 from stages.evaluate.metrics import METRICS
 from stages.evaluate.protocol import TruthName
@@ -44,7 +44,7 @@ class Chart:
 def by_camera(evaluation: Evaluation) -> Chart:
     """Every metric of every subject, camera by camera."""
     truths = [truth for truth in TRUTHS if unscaled(evaluation, truth)]
-    cameras = list(unscaled(evaluation, "lidar")["student"].cameras)
+    cameras = list(unscaled(evaluation, "lidar")[STUDENT].cameras)
     values = {
         (truth, metric): {
             subject: [scores.cameras[camera].metrics[metric] for camera in cameras]

@@ -20,6 +20,7 @@ from pipeline.rigs import refuse_unknown
 from pipeline.study.two_runs import read_evaluation
 from stages.device import choose_device
 from stages.evaluate.config import metrics_file
+from stages.evaluate.plan import trained_student
 from stages.evaluate.protocol import PROTOCOLS, asked_by
 from stages.evaluate.result import Evaluation
 from stages.evaluate.subjects import look, student_subject, teacher_subjects
@@ -78,8 +79,7 @@ def gather(run: Path, cache: str, split: str, rigs: Sequence[int] | None, device
     """
     if not run.is_dir():
         raise EvaluationError(f"{run}: no such folder; expected a training run")
-    if not (run / "student").exists():
-        raise EvaluationError(f"{run} holds no trained student; train one with: fsmde train --cache ZARR --run {run}")
+    student_folder = trained_student(run, cache)
     opened = Cache(cache)
     count = len(opened.split(split))
     training = read_record(TrainConfig, run / CONFIG, "choose a training run")
@@ -88,7 +88,7 @@ def gather(run: Path, cache: str, split: str, rigs: Sequence[int] | None, device
         refuse_unknown(opened, split, rigs)
     front = range(min(CHOSEN, count)) if rigs is None else rigs
     shown = tuple(dict.fromkeys((*front, *worst_rigs(evaluations[0])[:WORST])))
-    student = load_student(run / "student", choose_device(device))
+    student = load_student(student_folder, choose_device(device))
     scored = {scores.subject for scores in evaluations[0].scores}
     teachers = [teacher for teacher in teacher_subjects(opened, split) if teacher.name in scored]
     subjects = [student_subject(student), *teachers]
