@@ -87,9 +87,10 @@ class ReproduceConfig(BaseModel):
 
         Raises ConfigError for targets that are none.
         """
-        if variant not in self.targets_of:
+        own = self.targets_of.get(variant)
+        if not own:
             return self
-        targets = config.layered(self.cache.targets.model_dump(), self.targets_of[variant])
+        targets = config.layered(self.cache.targets.model_dump(), own)
         update = {
             "targets": config.validated(TargetSettings, targets, f"targets_of.{variant}"),
             "teacher": self.cache.teacher.model_copy(update={"name": f"{self.cache.teacher.called}-{variant}"}),

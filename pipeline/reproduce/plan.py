@@ -33,12 +33,13 @@ class Comparison:
         config = self.config
         trials = []
         for name, variant in compared(config).items():
-            training, apart = training_of(config, name, config.train.seed), name in config.targets_of
-            own = config.of(name)
-            labelled = _labelled(own, f"cache, targets of {name}" if apart else "cache")
-            further = _unlabelled(own, f"cache without LiDAR, targets of {name}" if apart else "cache without LiDAR")
-            more = None if training.unlabelled is None else further
-            trials.append(Trial(name, name, variant.says, training, labelled, more))
+            training, own = training_of(config, name, config.train.seed), config.of(name)
+            whose, says = "", variant.says
+            if targets := config.targets_of.get(name):
+                whose = f", targets of {name}"
+                says += f"; targets of its own: {', '.join(f'{key}={value}' for key, value in targets.items())}"
+            labelled, further = _labelled(own, f"cache{whose}"), _unlabelled(own, f"cache without LiDAR{whose}")
+            trials.append(Trial(name, name, says, training, labelled, further if training.unlabelled else None))
         return Study(
             trials=tuple(trials),
             seeds=tuple(config.train.seed + number for number in range(config.seeds)),

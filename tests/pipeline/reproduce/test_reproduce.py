@@ -144,6 +144,7 @@ def test_further_rigs_without_lidar_are_cached_and_compared(
     assert [row.name for row in result.rows] == [*VARIANTS, *CONTROLS, "teacher tiny"]
     table = (tmp_path / "table.md").read_text()
     assert "| ckd_vrkd_same |" in table
+    assert "up to scale and shift; targets of its own: normalisation=quantiles" in table
     further = Cache(tmp_path / "zarr-unlabelled").manifest.splits["train"].rigs
     assert f"of 6 views and {further} without LiDAR, for those they teach" in table
 
