@@ -35,7 +35,9 @@ def command(
     ] = None,
     out: Annotated[Path, typer.Option(help="Folder of the cache, the runs and the results.")] = Path("runs/reproduce"),
     split: Annotated[str | None, typer.Option(help="Split to score on.  [default: val]")] = None,
-    seeds: Annotated[int | None, typer.Option(help="Runs of every variant.  [default: 2; 1 at sizes smoke and small]")] = None,
+    seeds: Annotated[
+        int | None, typer.Option(help="Runs of every variant.  [default: 2; 1 at sizes smoke and small]")
+    ] = None,
     jobs: Annotated[int | None, typer.Option(help="Runs at a time.  [default: 1; embedded world: 2]")] = None,
     steps: Annotated[int | None, typer.Option(help="Optimizer steps of every run.")] = None,
     device: Device = None,
