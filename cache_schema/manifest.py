@@ -228,11 +228,16 @@ def stored_digest(stored: JsonValue) -> str:
 def differing_fields(
     stored: BaseModel, asked: BaseModel, skip: Sequence[str] = (), words: tuple[str, str] = ("stored", "asked")
 ) -> list[str]:
-    """Say, one line per field, where two records of one class differ: `image.height: 384 stored, 192 asked`."""
+    """Say, one line per field, where two records differ: `image.height: 384 stored, 192 asked`.
+
+    Both have the fields of `stored`, but for those to skip.
+    """
     lines = []
     for field in type(stored).model_fields:
+        if field in skip:
+            continue
         a, b = getattr(stored, field), getattr(asked, field)
-        if field in skip or a == b:
+        if a == b:
             continue
         if isinstance(a, BaseModel) and isinstance(b, BaseModel):
             lines += [f"{field}.{line}" for line in differing_fields(a, b, words=words)]

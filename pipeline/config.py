@@ -69,8 +69,8 @@ def layered(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any
     return merged
 
 
-def read_yaml(file: Path, option: str = "--config") -> dict[str, Any]:
-    """The settings in a file; keys that were left empty keep their defaults. Raises ConfigError."""
+def read_yaml(file: Path, option: str = "--config", *, empty: bool = False) -> dict[str, Any]:
+    """The settings in a file; keys that were left `empty` keep their defaults unless asked for. Raises ConfigError."""
     try:
         content = yaml.safe_load(file.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
@@ -78,7 +78,7 @@ def read_yaml(file: Path, option: str = "--config") -> dict[str, Any]:
         raise ConfigError(f"{option} {file} cannot be read ({reason}); expected a YAML file of settings") from error
     if content is not None and not isinstance(content, dict):
         raise ConfigError(f"{option} {file} holds a {type(content).__name__}; expected settings as key: value")
-    return _without_empty(content or {})
+    return (content or {}) if empty else _without_empty(content or {})
 
 
 def _without_empty(settings: dict[str, Any]) -> dict[str, Any]:

@@ -38,7 +38,8 @@ def _shortened(value: object) -> str:
 
 def _unknown_key(model: type[BaseModel], location: Sequence[str]) -> str:
     known = _fields(model, location[:-1])
-    near = difflib.get_close_matches(location[-1], known, n=1)
+    deeper = [f"{group}.{location[-1]}" for group in known if location[-1] in _fields(model, [*location[:-1], group])]
+    near = deeper or difflib.get_close_matches(location[-1], known, n=1)
     hint = f"did you mean {near[0]!r}?" if near else f"known keys: {', '.join(known)}"
     return f"unknown key {'.'.join(location)!r}; {hint}"
 

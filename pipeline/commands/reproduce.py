@@ -52,7 +52,8 @@ def command(
     """Cache, train every variant on the same data, evaluate, compare. Run it again to resume.
 
     Without --root, a world of its own is generated first. --config and --set take settings in groups, street, cache,
-    unlabelled and train, and jobs, seeds, split and pictured: --set train.optimizer.lr=0.001.
+    unlabelled and train, and jobs, seeds, split, pictured and targets_of (cache.targets of one variant's own): --set
+    train.optimizer.lr=0.001, --set targets_of.ckd.normalisation=quantiles.
     """
     with one_line_errors():
         from pipeline.reproduce import reference as references

@@ -114,7 +114,7 @@ class VariantConfig(Settings):
         if self.like is not None and self.like not in VARIANTS:
             raise ValueError(f"variant {self.name}: like {self.like!r} is none of {', '.join(VARIANTS)}")
         if not self.sentence:
-            raise ValueError(f"variant {self.name} needs a sentence: says")
+            raise ValueError(f"variant {self.name} needs a sentence: says; known without one are {', '.join(VARIANTS)}")
         return self
 
     @property

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from pipeline.reproduce.variants import VARIANTS
 from pipeline.settings import cached_without_lidar, reproduce_defaults, street_without_lidar
 from pipeline.study.config import Point, StudyConfig, TrialConfig, VariantConfig
 from pipeline.study.data import CachedRigs, only_split, placed
-from pipeline.study.study import Study, refuse_leaks
+from pipeline.study.study import Study, refuse_contradictions
 from pipeline.study.trial import Trial, share_of_steps
 from stages.train.config import UnlabelledConfig
 
@@ -22,8 +22,9 @@ from stages.train.config import UnlabelledConfig
 def read_study(file: Path, assignments: list[str], options: dict[str, Any]) -> StudyConfig:
     """A study from its file, from `--set` and from options. Raises ConfigError."""
     base: dict[str, Any] = {}
+    _refuse_empty_points(file)
     given = [value.strip() for key, _, value in (each.partition("=") for each in assignments) if key.strip() == "size"]
-    size = given[-1] if given else layers.read_yaml(file).get("size")
+    size = given[-1] if given else layers.read_yaml(file, "the study").get("size")
     if size is not None:
         base = reproduce_defaults(size)
         for key in ("pictured", "targets_of"):  # a study shows no rigs, and says itself which targets a variant has
@@ -31,11 +32,21 @@ def read_study(file: Path, assignments: list[str], options: dict[str, Any]) -> S
     return layers.build(StudyConfig, file, assignments, options, base)
 
 
+def _refuse_empty_points(file: Path) -> None:
+    """Raise ConfigError on an axis or a point that was left empty: of other settings that means the default."""
+    grid = layers.read_yaml(file, "the study", empty=True).get("grid")
+    for axis, points in grid.items() if isinstance(grid, Mapping) else ():
+        inner = points.items() if isinstance(points, Mapping) else ()
+        empty = [f"{axis}"] if points is None else [f"{axis}.{label}" for label, changes in inner if changes is None]
+        if empty:
+            raise ConfigError(f"{file}: grid.{empty[0]} is empty; expected settings, as train.losses.kl: [0.3, 1.0]")
+
+
 def expand(config: StudyConfig, out: Path, *, code_version: str) -> Study:
     """Every variant at every point of the grid; nothing is changed.
 
     Raises ConfigError for settings that a variant or a point makes wrong, or rigs that would be learned from and scored
-    on; CacheMissingError for a cache that should be there.
+    on; CacheMissingError for a cache that should be there, TeacherError for a teacher that is nowhere.
     """
     folder = out / "data"
     cells = [(variant, place) for place in _places(config) for variant in config.variants]
@@ -56,7 +67,7 @@ def expand(config: StudyConfig, out: Path, *, code_version: str) -> Study:
         note=config.note,
         settings=config.model_dump(mode="json"),
     )
-    refuse_leaks(study)
+    refuse_contradictions(study)
     return study
 
 

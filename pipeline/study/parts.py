@@ -18,6 +18,7 @@ from cache_schema.manifest import Record
 from pipeline.study.crew import work_off
 from pipeline.study.part import Failure, Part, do_part, finished, read_record
 from stages.progress import Progress
+from stages.wording import counted
 
 Watch = Callable[[str], AbstractContextManager[Progress]]
 """Opens a watcher of work that is counted in this unit."""
@@ -42,6 +43,8 @@ def carry_out(
     """
     waiting = [(number, part) for number, part in enumerate(parts, 1) if not finished(part, folder)]
     failures: list[Failure] = []
+    if len(waiting) < len(parts):
+        say(f"{len(parts) - len(waiting)} of {counted(len(parts), 'part')} done")
     if not waiting:
         return failures
     with _timed(folder):
@@ -154,7 +157,7 @@ def _in_words(left: float | None) -> str:
     if left is None:
         return "time left is not known yet"
     if left < 30:
-        return "nearly done"
+        return "less than half a minute left"
     return f"about {max(round(left / 60), 1)} min left"
 
 

@@ -15,6 +15,7 @@ from cache_schema.errors import ConfigError
 from pipeline.study.data import CachedRigs, digest
 from pipeline.study.part import Part
 from pipeline.study.trial import Trial
+from stages.cache_teacher.teachers.checkpoint import refuse_nowhere
 from stages.evaluate import execute as evaluate_execute
 from stages.evaluate import plan as evaluate_plan
 from stages.evaluate.config import EvaluateConfig, metrics_file
@@ -135,7 +136,27 @@ def train_and_score(run: Run, progress: Progress) -> None:
         torch.set_num_threads(before)
 
 
-def refuse_leaks(study: Study) -> None:
+def refuse_contradictions(study: Study) -> None:
+    """Raise what the stages would raise, once data are made, of settings that cannot be.
+
+    ConfigError where a trial's losses cannot learn from its targets, or where it learns from what it is scored on;
+    TeacherError for a teacher that is nowhere.
+    """
+    for trial in study.trials:
+        cached, training = trial.labelled.cache, trial.training
+        if cached is None or not training.losses.needs_teacher:
+            continue
+        refuse_nowhere(cached.teacher.id)
+        try:
+            train_plan.refuse_unfit_targets(training, cached.targets.bins.count, cached.targets.normalisation)
+        except ConfigError as error:
+            raise ConfigError(f"{trial.name}: {error}") from error
+        if training.losses.features > 0 and not cached.targets.features:
+            raise ConfigError(f"{trial.name} learns the teacher's features, which targets.features=false leaves out")
+    _refuse_leaks(study)
+
+
+def _refuse_leaks(study: Study) -> None:
     """Raise ConfigError where a trial learns from towns of the embedded world that it is scored on."""
     tested = {town for rigs in study.scored if rigs.street for town in rigs.street.splits[study.split].towns}
     for trial in study.trials:

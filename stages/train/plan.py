@@ -9,7 +9,7 @@ import torch
 
 from cache_schema import Cache, DatasetIdentity, FrameReader, Manifest
 from cache_schema.errors import CacheMissingError, ConfigError
-from cache_schema.manifest import differing_fields, record_digest
+from cache_schema.manifest import Normalisation, differing_fields, record_digest
 from cache_schema.storage import LocalStorage
 from stages.device import choose_device
 from stages.train.augment.mirror import mirrored_pairs
@@ -121,8 +121,9 @@ def plan(config: TrainConfig, cache: str | Path, run: Path) -> TrainPlan:
     if resolved.teacher is not None:
         opened.targets(config.split, resolved.teacher, features=resolved.losses.features > 0)
     data = training_data(opened.manifest, resolved.split, resolved.teacher)
-    _refuse_other_bins(resolved, data)
-    _refuse_ranks(resolved, data)
+    if data.teacher is not None:
+        targets = data.teacher.targets
+        refuse_unfit_targets(resolved, targets.bins.count, targets.normalisation)
     if resolved.augment.mirror > 0:
         mirrored_pairs(data.dataset.adjacent_pairs, len(data.dataset.cameras))
     unlabelled_cache = opened
@@ -225,22 +226,14 @@ def _choose_teacher(config: TrainConfig, manifest: Manifest, cache: str) -> str 
     raise ConfigError(f"{cache} has several teachers, set teacher to one of: {', '.join(names)}")
 
 
-def _refuse_other_bins(config: TrainConfig, data: TrainingData) -> None:
-    if data.teacher is None or config.losses.ckd == 0:
-        return
-    bins = data.teacher.targets.bins.count
-    if bins != config.student.bins:
+def refuse_unfit_targets(config: TrainConfig, bins: int, normalisation: Normalisation) -> None:
+    """Raise ConfigError where losses cannot learn from such targets: other bins, or ranks of what is to be aligned."""
+    if config.losses.ckd > 0 and bins != config.student.bins:
         raise ConfigError(
             f"teacher {config.teacher} has targets over {bins} bins, the student has {config.student.bins};"
             f" set student.bins={bins}"
         )
-
-
-def _refuse_ranks(config: TrainConfig, data: TrainingData) -> None:
-    """Raise ConfigError where a loss aligns the teacher's disparity, and the cache has only its ranks."""
-    if data.teacher is None or data.teacher.targets.normalisation != "rank":
-        return
-    for term in ("pseudo_label", "metric_kd"):
+    for term in ("pseudo_label", "metric_kd") if normalisation == "rank" else ():
         if getattr(config.losses, term) > 0:
             raise ConfigError(
                 f"losses.{term} aligns disparities, and teacher {config.teacher} has targets by rank, which are none;"

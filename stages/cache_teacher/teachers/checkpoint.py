@@ -82,7 +82,7 @@ def find_checkpoint(name_or_path: str, revision: str | None = None) -> Checkpoin
                 f"{name_or_path} is a local folder: leave out the revision {revision!r}, it is for hub ids"
             )
         return _complete(folder, id=folder.resolve().name, revision=None)
-    _require_hub_id(name_or_path)
+    refuse_nowhere(name_or_path)
     snapshot = _cached_snapshot(name_or_path, revision) or _download(name_or_path, revision)
     return _complete(snapshot, id=name_or_path, revision=snapshot.name)
 
@@ -100,9 +100,11 @@ def _of_the_package(revision: str | None) -> Checkpoint:
     return _complete(street.FOLDER, id=street.NAME, revision=None)
 
 
-def _require_hub_id(name: str) -> None:
-    if not _HUB_ID.fullmatch(name):
-        raise TeacherError(f"no folder {name}, and it is not a hub id (owner/name) either; {_OWN_FOLDER}")
+def refuse_nowhere(name_or_path: str) -> None:
+    """Raise TeacherError on what is neither the package's teacher nor a folder, and cannot be a hub id either."""
+    known = name_or_path == street.NAME or Path(name_or_path).expanduser().is_dir()
+    if not known and not _HUB_ID.fullmatch(name_or_path):
+        raise TeacherError(f"no folder {name_or_path}, and it is not a hub id (owner/name) either; {_OWN_FOLDER}")
 
 
 def _cached_snapshot(repo_id: str, revision: str | None) -> Path | None:

@@ -149,6 +149,16 @@ def test_further_rigs_without_lidar_are_cached_and_compared(
     assert f"of 6 views and {further} without LiDAR, for those they teach" in table
 
 
+def test_other_targets_than_those_that_are_there_are_refused_before_any_work(
+    cli: Cli, world: Path, teacher: Path, out: Path
+) -> None:
+    before = (out / "result.json").read_text()
+    refused = one_line(cli(*arguments(world, teacher, out, "--set", "cache.targets.normalisation=quantiles")))
+    assert "normalisation: 'median' stored, 'quantiles' asked" in refused
+    assert "another --out" in refused
+    assert (out / "result.json").read_text() == before
+
+
 def test_further_rigs_that_are_not_there_are_missed_before_any_work(
     cli: Cli, world: Path, teacher: Path, tmp_path: Path
 ) -> None:

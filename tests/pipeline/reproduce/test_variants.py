@@ -134,13 +134,19 @@ def test_a_variant_may_have_targets_of_its_own_beside_the_others(tmp_path: Path)
     [
         ({"pseudo": {"normalisation": "quantiles"}}, "targets_of.pseudo: there is no such variant.*pseudo_label"),
         ({"ckd": {"normalization": "median"}}, "targets_of.ckd: .*normalization.*normalisation"),
+        ({"lidar": {"normalisation": "rank"}}, "targets_of.lidar: it has no teacher; variants that have: pseudo_label"),
+        ({"feature": {"features": False}}, "feature learns the teacher's features, which targets.features=false"),
+        ({"metric_kd": {"normalisation": "rank"}}, "metric_kd: losses.metric_kd aligns disparities"),
+        ({"ckd": {"bins": {"count": 32}}}, "ckd: teacher tiny-ckd has targets over 32 bins, the student has 16"),
     ],
 )
 def test_targets_of_its_own_that_cannot_be_are_refused(
     world: Path, tmp_path: Path, targets_of: dict[str, dict[str, object]], says: str
 ) -> None:
     config = settings(targets_of=targets_of)
-    config = config.model_copy(update={"cache": config.cache.model_copy(update={"root": world})})
+    targets = config.cache.targets.model_copy(update={"features": True})
+    cache = config.cache.model_copy(update={"root": world, "targets": targets})
+    config = config.model_copy(update={"cache": cache})
     with pytest.raises(ConfigError, match=says):
         plan_comparison(config, tmp_path, code_version="1")
 

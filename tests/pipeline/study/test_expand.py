@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
-from cache_schema.errors import CacheMissingError, ConfigError
+from cache_schema.errors import CacheMissingError, ConfigError, TeacherError
 from pipeline.study.expand import expand, read_study
 from pipeline.study.study import Study
 from pipeline.study.trial import Trial
@@ -142,6 +142,11 @@ def test_caches_that_are_there_are_used_as_they_are(tmp_path: Path) -> None:
         ({"compare": [["ckd", "lidar"]]}, "there is no variant ckd; there are: lidar, ckd_vrkd"),
         ({"plot": [{"x": "rigs"}]}, "a plot is against 'rigs', expected an axis"),
         ({"grid": {"rigs": {}}}, "axis rigs needs points"),
+        ({"grid": {"train.losses.kl": None}}, "grid.train.losses.kl is empty"),
+        ({"grid": {"rigs": {3: {"street.train.rigs": 3}, 6: None}}}, "grid.rigs.6 is empty"),
+        ({"grid": {"cache.targets.bins.count": [64, 32]}}, "ckd_vrkd, count 32: teacher "),
+        ({"cache": {"targets": {"bins": {"count": 32}}}}, "has targets over 32 bins, the student has 64"),
+        ({"targets": {"normalisation": "rank"}}, "unknown key 'targets'; did you mean 'cache.targets'?"),
         ({"grid": {"train.losses.kll": [1]}}, "lidar, kll 1: unknown key 'train.losses.kll'; did you mean 'kl'"),
         ({"grid": {"train.losses.kl": [-1]}}, "train.losses.kl: Input should be greater"),
         ({"grid": {"train.seed": [1, 2]}}, "train.seed is the study's to give"),
@@ -170,11 +175,16 @@ def test_mistakes_are_refused_before_any_work(tmp_path: Path, settings: dict[str
         ("labelled", 24),
         ("beams", 12),
         ("teacher", 14),
-        ("sensitivity", 30),
+        ("sensitivity", 15),
         ("normalisation", 14),
     ],
 )
-def test_the_studies_of_the_embedded_world_are_valid(tmp_path: Path, name: str, count: int) -> None:
+def test_the_studies_of_the_embedded_world_are_valid(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, count: int
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for steps in ("300", "1500"):
+        Path("runs", "teachers", steps, "teacher").mkdir(parents=True)
     made = expand(read_study(STUDIES / f"{name}.yaml", [], {}), tmp_path, code_version="test")
     runs = [part for part in made.parts() if part.kind == "run"]
     assert len({part.output for part in runs}) == len(runs) == count
@@ -182,6 +192,12 @@ def test_the_studies_of_the_embedded_world_are_valid(tmp_path: Path, name: str, 
     for each in made.trials:
         bins = each.labelled.cache.targets.bins.count  # type: ignore[union-attr]
         assert not each.training.losses.needs_teacher or each.training.student.bins == bins
+
+
+def test_a_teacher_that_is_nowhere_is_missed_before_any_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(TeacherError, match="no folder runs/teachers/300/teacher"):
+        expand(read_study(STUDIES / "teacher.yaml", [], {}), tmp_path, code_version="test")
 
 
 def test_the_number_of_rigs_is_what_the_axis_says(tmp_path: Path) -> None:
