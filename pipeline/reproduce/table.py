@@ -14,8 +14,7 @@ def markdown(result: ComparisonResult, checks: Sequence[Check] | None) -> str:
     """The page; `checks` against a reference, if there was one."""
     return "\n".join(
         [
-            f"# {result.data.dataset} {result.data.split}: "
-            f"{counted(len(result.seeds), 'seed')} of {counted(result.steps, 'step')}",
+            f"# {result.data.title}: {counted(len(result.seeds), 'seed')} of {counted(result.steps, 'step')}",
             "",
             *provenance(result),
             "",

@@ -23,6 +23,7 @@ from pipeline.study.trial import Label, Trial
 from pipeline.study.two_runs import read_evaluation
 from stages.device import choose_device
 from stages.evaluate.protocol import Protocol
+from stages.evaluate.published import world_of
 from stages.evaluate.result import Evaluation
 from stages.evaluate.rig_scores import read_rig_scores, rig_scores_file
 from stages.train.checkpoint import checkpoints, read_state
@@ -75,6 +76,11 @@ class ScoredData(Record):
     split: str
     rigs: int
     views: int
+
+    @property
+    def title(self) -> str:
+        """The split, by whose rigs they are."""
+        return f"{world_of(self.dataset, self.version)} {self.split}"
 
 
 class Machine(Record):

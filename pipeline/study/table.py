@@ -54,7 +54,7 @@ Cells = Sequence[tuple[str, Callable[[Row], str]]]
 
 def markdown(result: StudyResult) -> str:
     """The page of a study."""
-    title = f"# {result.data.dataset} {result.data.split}: {counted(len(result.seeds), 'seed')}"
+    title = f"# {result.data.title}: {counted(len(result.seeds), 'seed')}"
     rigs: Cells = [
         ("rigs", lambda row: NOTHING if row.train_rigs is None else str(row.train_rigs)),
         ("without LiDAR", lambda row: str(row.unlabelled_rigs) if row.unlabelled_rigs else NOTHING),

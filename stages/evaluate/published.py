@@ -26,9 +26,6 @@ class Published(BaseModel):
     """The protocol here that is that of the paper's code, where it is one of them."""
 
 
-_WORLDS_OF_ITS_OWN = "street-"
-"""How the version of a dataset begins that only has another's format."""
-
 _PROTOCOLS = {"SurroundDepth": "native", "VFDepth": "network"}
 
 
@@ -72,8 +69,13 @@ PUBLISHED = {
 """By dataset, from the papers' tables of metric depth."""
 
 
+def world_of(dataset: str, version: str) -> str:
+    """Whose rigs they are: those of `street`, the embedded world, have the format of `dataset` and no more."""
+    return "street" if version.startswith("street-") else dataset
+
+
 def published(dataset: str, version: str, split: str, protocol: str) -> tuple[Published, ...]:
     """Rows that may stand beside figures by a protocol of the field: of the same data, by it or by one not stated."""
-    same_data = split == "val" and not version.startswith(_WORLDS_OF_ITS_OWN)
+    same_data = split == "val" and world_of(dataset, version) == dataset
     rows = PUBLISHED.get(dataset, ()) if same_data and protocol in PROTOCOLS else ()
     return tuple(row for row in rows if row.protocol in (protocol, None))

@@ -80,7 +80,7 @@ def page(
     about = result.model_dump_json(indent=1, include={"code_version", "settings", "machine", "data", "seeds"})
     return render(
         "comparison.html",
-        title=f"{result.data.dataset} {result.data.split}: teacher to student, compared",
+        title=f"{result.data.title}: teacher to student, compared",
         provenance=provenance(result),
         tiles=_tiles(result),
         main=_table(result.rows, main_cells(result)),  # the changes are drawn below

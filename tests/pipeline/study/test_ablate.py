@@ -105,6 +105,7 @@ def test_pairs_are_against_the_baseline_at_the_same_point_and_as_asked_for(out: 
 
 def test_the_table_says_it_for_people(out: Path) -> None:
     table = (out / "table.md").read_text()
+    assert table.startswith("# tiny val: 2 seeds\n")
     assert "Tiny." in table
     signed = r"[+-]\d+\.\d"
     assert re.search(rf"\| ckd, lr 1 \|.*\| {signed} \[{signed}, {signed}\] % \|", table)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from stages.evaluate.published import PUBLISHED, published
+from stages.evaluate.published import PUBLISHED, published, world_of
 
 
 @pytest.mark.parametrize("dataset", ["ddad", "nuscenes"])
@@ -17,6 +17,8 @@ def test_a_protocol_has_the_rows_by_it_and_those_by_one_that_is_not_stated(datas
 
 
 def test_a_world_in_ddads_format_is_not_ddad() -> None:
+    assert world_of("ddad", "street-2-912feb11a74e") == "street"
+    assert world_of("ddad", "1.0") == "ddad"
     assert published("ddad", "street-2-912feb11a74e", "val", "native") == ()
 
 
