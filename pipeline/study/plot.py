@@ -146,8 +146,8 @@ def _finish(axes: Axes, plot: Plot, result: StudyResult) -> None:
     if plot.y.startswith(IMPROVEMENT):
         axes.axhline(0, color=INK, linewidth=0.8, linestyle=(0, (4, 3)), zorder=0)
         axes.annotate(
-            result.baseline, (1, 0), (-3, 3), xycoords=("axes fraction", "data"), textcoords="offset points",
-            ha="right", va="bottom", fontsize=9, color=QUIET,
+            result.baseline, (1, 0), (4, 0), xycoords=("axes fraction", "data"), textcoords="offset points",
+            ha="left", va="center", fontsize=9, color=QUIET,
         )  # fmt: skip
         axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=None))
     bars = "95 % interval over scenes and rigs" if plot.y.startswith(IMPROVEMENT) else "standard deviation over seeds"
