@@ -170,7 +170,7 @@ def test_mistakes_are_refused_before_any_work(tmp_path: Path, settings: dict[str
 @pytest.mark.parametrize(
     ("name", "count"),
     [
-        ("weights", 27),
+        ("weights", 29),
         ("relation", 9),
         ("labelled", 24),
         ("beams", 12),
