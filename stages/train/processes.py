@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -126,6 +126,8 @@ def join(device: str) -> Iterator[Processes]:
         raise
     finally:
         if all_leave:  # else the others may be waiting for this one, and leaving would wait for them
+            with suppress(RuntimeError):  # of one that has left already: then all had come as far as this
+                distributed.barrier()  # else who is first out takes from the others what they have not read yet
             accelerator.end_training()
 
 
