@@ -175,7 +175,7 @@ def test_mistakes_are_refused_before_any_work(tmp_path: Path, settings: dict[str
         ("labelled", 24),
         ("beams", 12),
         ("teacher", 14),
-        ("sensitivity", 15),
+        ("sensitivity", 28),
         ("normalisation", 14),
     ],
 )
