@@ -37,8 +37,14 @@ $(READY): pyproject.toml constraints.txt
 	touch $@
 	@echo "Ready. Now: source $(VENV)/bin/activate"
 
+# Every test has its time limit (pyproject.toml); this is that of all together, where there is such a command.
+TEST_MINUTES ?= 30
+LIMIT := $(if $(shell timeout --foreground 9 true && echo ok),timeout --foreground -s INT -k 60 $(TEST_MINUTES)m)
+# With --dist loadfile, xdist 3.8 waits for ever once a worker has crashed.
+PYTEST := -m pytest -n auto --dist worksteal --max-worker-restart 8 -m 'not slow'
+
 test: $(READY)  ## the test suite; real frames too, where FSMDE_REAL_DATA names their folder
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile -m 'not slow'
+	OMP_NUM_THREADS=1 $(LIMIT) $(BIN)/python $(PYTEST)
 
 NUSCENES := .venv-nuscenes
 
@@ -53,7 +59,7 @@ $(NUSCENES)/.ready: pyproject.toml constraints.txt constraints-nuscenes.txt
 	@echo "Ready. Now: source $(NUSCENES)/bin/activate"
 
 test-nuscenes: $(NUSCENES)/.ready  ## tests of nuScenes and of the cache, in an environment with its devkit and numpy 1
-	OMP_NUM_THREADS=1 $(NUSCENES)/bin/python -m pytest -n auto --dist loadfile -m 'not slow' \
+	OMP_NUM_THREADS=1 $(LIMIT) $(NUSCENES)/bin/python $(PYTEST) \
 	  tests/stages/cache_teacher/datasets/nuscenes tests/pipeline/test_nuscenes.py tests/cache_schema
 
 lint: $(READY)  ## ruff and mypy
@@ -86,7 +92,7 @@ $(RIVALS): tests/bench/rivals.txt $(READY)
 	touch $@
 
 bench: $(READY) $(RIVALS)  ## measure what the documents claim; needs FSMDE_REAL_DATA
-	$(BIN)/python -m pytest -m slow -s tests
+	$(BIN)/python -m pytest -m slow -s --timeout 0 -o faulthandler_timeout=0 tests
 	$(BIN)/python -m tests.bench
 
 clean:  ## remove the environment and what tools left; never a cache or a run
