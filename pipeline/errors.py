@@ -3,32 +3,37 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import typer
 
 from cache_schema.errors import FsmdeError, ToldElsewhereError
+from pipeline.signals import StopSignal, stop_signals_interrupt
 
 
 @contextmanager
 def one_line_errors() -> Iterator[None]:
     """Print expected failures as one line and exit; FSMDE_DEBUG=1 lets the traceback through."""
     if os.environ.get("FSMDE_DEBUG") == "1":
-        yield
+        with stop_signals_interrupt():
+            yield
         return
     try:
-        yield
+        with stop_signals_interrupt():
+            yield
     except ToldElsewhereError:
         raise typer.Exit(1) from None
     except FsmdeError as error:
         _fail(" ".join(str(error).split()), 1)
     except OSError as error:
         _fail(" ".join(f"{error.filename or 'input or output'}: {error.strerror or error}".split()), 1)
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as error:
+        status = 128 + (error.number if isinstance(error, StopSignal) else signal.SIGINT)
         if os.environ.get("RANK", "0") != "0":  # of the processes that torchrun starts, one is enough to tell
-            raise typer.Exit(130) from None
-        _fail("interrupted; what is finished is kept, run the same command again to go on", 130)
+            raise typer.Exit(status) from None
+        _fail("interrupted; what is finished is kept, run the same command again to go on", status)
 
 
 def _fail(message: str, status: int) -> None:
