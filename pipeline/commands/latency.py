@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from pipeline.commands.options import Device
 from pipeline.errors import one_line_errors
 from pipeline.progress import ProgressBar
+from pipeline.terminal import terminal
 
 
 def command(
@@ -32,7 +32,7 @@ def command(
 
         if threads is not None:
             torch.set_num_threads(threads)
-        console = Console()
+        console = terminal()
         settings = teacher_of(cache, teacher)
         with ProgressBar(console, "turns") as progress:
             found = measure_latency(cache, split, settings, run / "student", device or "auto", progress)
