@@ -138,6 +138,8 @@ def _no_setting(value: Any) -> str | None:
         return f"expected a finite number (got {value})"
     if isinstance(value, int) and not -(2**63) <= value < 2**63:
         return "expected a number that fits 64 bits"
+    if isinstance(value, str) and value != value.encode(errors="replace").decode():
+        return "expected text in UTF-8, as caches and results keep it; rename the folder"
     return "expected text without a zero byte" if isinstance(value, str | Path) and "\0" in str(value) else None
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import tempfile
 import traceback
 from collections.abc import Iterator
@@ -60,11 +61,11 @@ def _kept_traceback(error: Exception) -> str:
         ) as file:
             file.write(told)
     except OSError:
-        typer.echo(told, err=True)
+        print(told, file=sys.stderr)
         return "what is printed above"
     return f"what is in {file.name}"
 
 
 def _fail(message: str, status: int) -> None:
-    typer.echo(f"fsmde: error: {message}", err=True)
+    print(f"fsmde: error: {message}", file=sys.stderr)  # not echo, which writes UTF-8 where the terminal says ASCII
     raise typer.Exit(status) from None

@@ -28,12 +28,22 @@ class _SameKeyError(Exception):
     pass
 
 
+def json_text(data: bytes) -> str:
+    """The text of a JSON file, in UTF-8. Raises BadJsonError."""
+    if not data:
+        raise BadJsonError("is empty")
+    try:
+        return decoded(data)
+    except UnreadableTextError as error:
+        raise BadJsonError(str(error)) from error
+
+
 def checked_json(data: bytes) -> str:
     """The text of a JSON file, for a parser, which says what else is wrong with it.
 
     Raises BadJsonError for another encoding than UTF-8, and for a key that an object has twice.
     """
-    text = _text(data)
+    text = json_text(data)
     try:
         # Numbers are for the real parser; here most of the time would go into them.
         json.loads(text, parse_float=len, parse_int=len, object_pairs_hook=_one_of_each)
@@ -70,13 +80,6 @@ def _doubled_key(text: str) -> str:
                 return f"has the key {key!r} twice in one object, at {first} and at {second}"
             objects[-1][key] = token.start()
     raise AssertionError("one was found before")
-
-
-def _text(data: bytes) -> str:
-    try:
-        return decoded(data)
-    except UnreadableTextError as error:
-        raise BadJsonError(str(error)) from error
 
 
 def _one_of_each(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -31,9 +31,7 @@ def decoded(data: bytes) -> str:
     for mark, encoding in _ENCODINGS.items():
         if data.startswith(mark):
             raise UnreadableTextError(_to_convert(f"is {encoding} text", encoding))
-    if not data:
-        raise UnreadableTextError("is empty")
-    if not data.strip(b"\0"):
+    if data and not data.strip(b"\0"):
         raise UnreadableTextError("holds nothing but zero bytes, as a file does after a power cut")
     if 0 in data[:2] and max(data[:2]) < 0x80:  # JSON and YAML begin with characters of ASCII
         byte_order = "UTF-16BE" if data[0] == 0 else "UTF-16LE"

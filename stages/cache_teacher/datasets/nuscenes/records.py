@@ -18,8 +18,7 @@ from pydantic import AfterValidator, TypeAdapter, ValidationError
 
 from cache_schema.errors import DatasetError
 from stages.cache_teacher.datasets.raw_files import one_line
-from stages.json_text import Int64
-from stages.text import UnreadableTextError, decoded
+from stages.json_text import BadJsonError, Int64, json_text
 
 LIDAR = "LIDAR_TOP"
 MAX_NORM_ERROR = 1e-3
@@ -192,11 +191,11 @@ def _read(
 
     expected = f"expected a table of nuScenes, a list of records with a token each; {REMEDY}"
     try:
-        found = json.loads(decoded(path.read_bytes()), object_pairs_hook=kept)
+        found = json.loads(json_text(path.read_bytes()), object_pairs_hook=kept)
     except FileNotFoundError as error:
         raise DatasetError(f"{path}: is missing; {expected}") from error
     except (OSError, ValueError, RecursionError) as error:
-        damage = str(error) if isinstance(error, UnreadableTextError) else f"cannot be read ({one_line(error)})"
+        damage = str(error) if isinstance(error, BadJsonError) else f"cannot be read ({one_line(error)})"
         raise DatasetError(f"{path}: {damage}; {expected}") from error
     if not isinstance(found, list):
         raise DatasetError(f"{path}: is not a list; {expected}")
