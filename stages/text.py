@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+from pathlib import Path
 
 _POINTER = b"version https://git-lfs.github.com/spec/"
 _ENCODINGS = {
@@ -21,6 +22,15 @@ class UnreadableTextError(ValueError):
 def is_pointer(data: bytes) -> bool:
     """Whether these are the first bytes of what Git LFS leaves in the place of a large file."""
     return data.startswith(_POINTER)
+
+
+def is_pointer_file(path: Path) -> bool:
+    """Whether a file is such a pointer; one that cannot be read is none."""
+    try:
+        with path.open("rb") as file:
+            return is_pointer(file.read(len(_POINTER)))
+    except OSError:
+        return False
 
 
 def decoded(data: bytes) -> str:

@@ -20,7 +20,7 @@ def command(
         str | None, typer.Option(help="Teacher by its name in the cache, hub id or folder.  [default: the cache's]")
     ] = None,
     split: Annotated[str, typer.Option(help="Split of the rig.")] = "val",
-    threads: Annotated[int | None, typer.Option(min=1, help="CPU threads.  [default: all cores]")] = None,
+    threads: Annotated[int | None, typer.Option(min=1, max=4096, help="CPU threads.  [default: all cores]")] = None,
     device: Device = None,
 ) -> None:
     """Time a teacher and a student on one rig, taking turns, and say what each needs for it."""

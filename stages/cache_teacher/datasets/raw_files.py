@@ -8,7 +8,7 @@ import struct
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import IO
 
@@ -18,11 +18,10 @@ from PIL import Image, UnidentifiedImageError
 
 from cache_schema.errors import DatasetError
 from stages.json_text import BadJsonError, checked_json
-from stages.text import POINTER, is_pointer
+from stages.text import POINTER, is_pointer, is_pointer_file
 
 MAX_SIDE_PX = 65536  # pixel coordinates are stored as uint16
 IMAGE_FORMATS = ("JPEG", "PNG")  # some of Pillow's other formats start programs
-_POINTER_BYTES = 200
 REMEDY = "replace it, or extract it again from the dataset's archive"
 
 _BAD_IMAGE = (OSError, SyntaxError, ValueError, struct.error, Image.DecompressionBombError)
@@ -72,9 +71,8 @@ def read_bytes(path: Path) -> bytes:
 
 def refuse_pointer(path: Path) -> None:
     """Raise DatasetError where Git LFS has not put the file in the place of its pointer; else say nothing of it."""
-    with suppress(OSError), path.open("rb") as file:
-        if is_pointer(file.read(_POINTER_BYTES)):
-            raise DatasetError(f"{path}: {POINTER}")
+    if is_pointer_file(path):
+        raise DatasetError(f"{path}: {POINTER}")
 
 
 def read_json(path: Path) -> str:

@@ -15,7 +15,7 @@ from cache_schema.errors import TeacherError
 from stages.cache_teacher.teachers import street
 from stages.cache_teacher.teachers.messages import one_line
 from stages.json_text import BadJsonError, json_value
-from stages.text import POINTER, is_pointer
+from stages.text import POINTER, is_pointer_file
 from stages.user_path import user_path
 
 CONFIG = "config.json"
@@ -176,9 +176,8 @@ def _weight_files(folder: Path) -> tuple[Path, ...]:
 
 
 def _no_pointer(weights: Path) -> Path:
-    with weights.open("rb") as file:
-        if is_pointer(file.read(100)):
-            raise TeacherError(f"{weights} {POINTER}")
+    if is_pointer_file(weights):
+        raise TeacherError(f"{weights} {POINTER}")
     return weights
 
 
