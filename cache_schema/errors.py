@@ -23,6 +23,10 @@ class TeacherError(FsmdeError):
     """A teacher that cannot be found, loaded or understood."""
 
 
+class LocksMissingError(FsmdeError):
+    """A folder on a file system that cannot keep a second writer out."""
+
+
 class CacheError(FsmdeError):
     """Base of what can be wrong with a cache."""
 

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-import yaml
 from pydantic import BaseModel, ValidationError
 
 from cache_schema.errors import ConfigError
+from pipeline.yaml_text import YamlTextError, parse_yaml
 from stages.explain import explain
+from stages.text import UnreadableTextError, decoded
+from stages.user_path import user_path
 
 Settings = TypeVar("Settings", bound=BaseModel)
 
@@ -25,6 +28,7 @@ def build(
 ) -> Settings:
     """Settings of one stage. `options` maps dotted keys to values; those that are None were not given.
 
+    Of several assignments to one key the last counts, as of an option that is given twice: scripts add their own.
     `base` holds settings of the lowest precedence, in groups.
 
     Raises ConfigError naming every wrong key at once, each with the nearest known one.
@@ -38,6 +42,7 @@ def build(
     for key, value in options.items():
         if value is not None:
             _assign(merged, key, value)
+    merged = _with_home(merged)
     return validated(model, merged, "settings" if file is None else f"settings in {file}")
 
 
@@ -47,14 +52,25 @@ def validated(model: type[Settings], settings: Mapping[str, Any], called: str) -
     Raises ConfigError naming every wrong key at once, each with the nearest known one.
     """
     try:
-        return model.model_validate(settings)
+        made = model.model_validate(settings)
     except ValidationError as error:
         raise ConfigError(f"{called}: {explain(model, error)}") from error
+    if wrong := [f"{key}: {says}" for key, value in _values(made.model_dump()) if (says := _no_setting(value))]:
+        raise ConfigError(f"{called}: {'; '.join(wrong)}")
+    return made
 
 
 def assigned(settings: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    """Settings in groups with some changed, by dotted keys; the given ones stay as they are. Raises ConfigError."""
+    """Settings in groups with some changed, by dotted keys; the given ones stay as they are.
+
+    Raises ConfigError, also for changes that say one setting twice, as {a.b: 1, a: {b: 2}}.
+    """
     merged = copy.deepcopy(dict(settings))
+    said: set[str] = set()
+    for key in (key for change, value in changes.items() for key, _ in _values(value, change)):
+        if key in said:
+            raise ConfigError(f"{key} is set twice, under two spellings; expected it once")
+        said.add(key)
     for key, value in changes.items():
         _assign(merged, key, value)
     return merged
@@ -72,13 +88,18 @@ def layered(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any
 def read_yaml(file: Path, option: str = "--config", *, empty: bool = False) -> dict[str, Any]:
     """The settings in a file; keys that were left `empty` keep their defaults unless asked for. Raises ConfigError."""
     try:
-        content = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        reason = " ".join(str(error).split())
-        raise ConfigError(f"{option} {file} cannot be read ({reason}); expected a YAML file of settings") from error
+        content = parse_yaml(decoded(file.read_bytes()))
+    except OSError as error:
+        raise _unreadable(option, file, str(error)) from error
+    except (UnreadableTextError, YamlTextError) as error:
+        raise _unreadable(option, file, str(error)) from error
     if content is not None and not isinstance(content, dict):
         raise ConfigError(f"{option} {file} holds a {type(content).__name__}; expected settings as key: value")
     return (content or {}) if empty else _without_empty(content or {})
+
+
+def _unreadable(option: str, file: Path, reason: str) -> ConfigError:
+    return ConfigError(f"{option} {file} cannot be read ({reason}); expected a YAML file of settings")
 
 
 def _without_empty(settings: dict[str, Any]) -> dict[str, Any]:
@@ -89,9 +110,37 @@ def _without_empty(settings: dict[str, Any]) -> dict[str, Any]:
 
 def _parse(assignment: str, value: str) -> Any:
     try:
-        return yaml.safe_load(value)
-    except yaml.YAMLError as error:
-        raise ConfigError(f"--set {assignment!r}: the value is not valid YAML") from error
+        return parse_yaml(value)
+    except YamlTextError as error:
+        raise ConfigError(f"--set {assignment!r}: the value is not valid YAML ({error})") from error
+
+
+def _with_home(value: Any) -> Any:
+    """Settings with the home folder for ~ at the beginning of text, where it can only mean that. Raises ConfigError."""
+    if isinstance(value, Mapping):
+        return {key: _with_home(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_with_home(inner) for inner in value]
+    return str(user_path(value)) if isinstance(value, str) and value.startswith("~") else value
+
+
+def _values(settings: Any, key: str = "") -> Iterator[tuple[str, Any]]:
+    """All values in settings with their dotted keys; those of lists by number."""
+    parts: Iterable[tuple[Any, Any]] = settings.items() if isinstance(settings, Mapping) else ()
+    parts = enumerate(settings) if isinstance(settings, list | tuple) else parts
+    inner = [found for name, part in parts for found in _values(part, f"{key}.{name}" if key else str(name))]
+    yield from inner or [(key, settings)]
+
+
+def _no_setting(value: Any) -> str | None:
+    """What is wrong with a value whatever it is for: no computer can store or find it."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return f"expected a finite number (got {value})"
+    if isinstance(value, int) and not -(2**63) <= value < 2**63:
+        return "expected a number that fits 64 bits"
+    if isinstance(value, str) and value != value.encode(errors="replace").decode():
+        return "expected text in UTF-8, as caches and results keep it; rename the folder"
+    return "expected text without a zero byte" if isinstance(value, str | Path) and "\0" in str(value) else None
 
 
 def _assign(settings: dict[str, Any], key: str, value: Any) -> None:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
+import tempfile
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -11,11 +14,16 @@ import typer
 
 from cache_schema.errors import FsmdeError, ToldElsewhereError
 from pipeline.signals import StopSignal, stop_signals_interrupt
+from pipeline.terminal import BROKEN_PIPE, abandon_output, make_printable
+
+BUG = 70
+"""Exit status of a program at fault, as sysexits.h has it."""
 
 
 @contextmanager
 def one_line_errors() -> Iterator[None]:
-    """Print expected failures as one line and exit; FSMDE_DEBUG=1 lets the traceback through."""
+    """Print failures as one line and exit; FSMDE_DEBUG=1 lets the traceback through."""
+    make_printable()
     if os.environ.get("FSMDE_DEBUG") == "1":
         with stop_signals_interrupt():
             yield
@@ -27,6 +35,9 @@ def one_line_errors() -> Iterator[None]:
         raise typer.Exit(1) from None
     except FsmdeError as error:
         _fail(" ".join(str(error).split()), 1)
+    except BrokenPipeError:
+        abandon_output()
+        raise typer.Exit(BROKEN_PIPE) from None
     except OSError as error:
         _fail(" ".join(f"{error.filename or 'input or output'}: {error.strerror or error}".split()), 1)
     except KeyboardInterrupt as error:
@@ -34,8 +45,32 @@ def one_line_errors() -> Iterator[None]:
         if os.environ.get("RANK", "0") != "0":  # of the processes that torchrun starts, one is enough to tell
             raise typer.Exit(status) from None
         _fail("interrupted; what is finished is kept, run the same command again to go on", status)
+    except (typer.Exit, typer.Abort):
+        raise
+    except Exception as error:
+        says = " ".join(str(error).split())
+        kind = type(error).__name__
+        _fail(
+            f"{kind}{': ' if says else ''}{says}. This is a fault of fsmde, not of yours: please report it, with "
+            f"{_kept_traceback(error)}. What is finished is kept",
+            BUG,
+        )
+
+
+def _kept_traceback(error: Exception) -> str:
+    """Where the traceback is, in words: in a file, or where none can be written, printed now."""
+    told = "".join(traceback.format_exception(error))
+    try:
+        with tempfile.NamedTemporaryFile(
+            "w", prefix="fsmde-", suffix=".txt", delete=False, encoding="utf-8", errors="backslashreplace"
+        ) as file:
+            file.write(told)
+    except OSError:
+        print(told, file=sys.stderr)
+        return "what is printed above"
+    return f"what is in {file.name}"
 
 
 def _fail(message: str, status: int) -> None:
-    typer.echo(f"fsmde: error: {message}", err=True)
+    print(f"fsmde: error: {message}", file=sys.stderr)  # not echo, which writes UTF-8 where the terminal says ASCII
     raise typer.Exit(status) from None

@@ -26,7 +26,7 @@ class ProgressBar:
 
     def __init__(self, console: Console, unit: str) -> None:
         self._progress = _WithFigures(
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=20),
             MofNCompleteColumn(),
             _Rate(unit),

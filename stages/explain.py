@@ -32,7 +32,10 @@ def _one(model: type[BaseModel], error: Any) -> str:
 
 
 def _shortened(value: object) -> str:
-    shown = repr(value)
+    try:
+        shown = repr(value)
+    except ValueError:  # Python writes no number of more than 4300 digits
+        return "a number of thousands of digits"
     return shown if len(shown) <= _LONGEST else f"{shown[:_LONGEST]}…"
 
 

@@ -10,11 +10,12 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
-from filelock import FileLock, Timeout
+from filelock import Timeout
 
 from cache_schema.durable import TEMPORARY_SUFFIX, make_folder, replace_file, sync_folder
 from cache_schema.errors import CacheError, CacheLockedError
 from cache_schema.layout import LOCK_FILE, OWNER_FILE, WORKER_LOCKS
+from cache_schema.lock import locked
 from cache_schema.storage.base import Owner
 from cache_schema.storage.holder import holder
 
@@ -175,20 +176,17 @@ def _owner(run: str) -> Owner:
 
 @contextmanager
 def _locked(path: Path, timeout_s: float) -> Iterator[None]:
-    """Hold a lock file; −1: wait for it for ever. Raises Timeout."""
-    lock = FileLock(path, timeout=timeout_s)
-    with _named(path):
-        make_folder(path.parent)
-        lock.acquire()
-    try:
+    """Hold a lock file, in a folder that is made where absent; -1: wait for it for ever. Raises Timeout."""
+    with ExitStack() as held:
+        with _named(path):
+            make_folder(path.parent)
+            held.enter_context(locked(path, timeout_s))
         yield
-    finally:
-        lock.release()
 
 
 def _remove_lock(path: Path, timeout_s: float) -> None:
     """Remove the lock file of a worker, once it is free. Raises Timeout."""
-    with FileLock(path, timeout=timeout_s):
+    with locked(path, timeout_s):
         path.unlink(missing_ok=True)
 
 

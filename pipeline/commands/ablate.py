@@ -12,6 +12,7 @@ from pipeline.commands.options import Assignments, Device, DryRun
 from pipeline.commands.tables import compact_table, print_rows
 from pipeline.errors import one_line_errors
 from pipeline.progress import ProgressBar
+from pipeline.terminal import terminal
 from pipeline.version import code_version
 from stages.wording import counted
 
@@ -51,7 +52,7 @@ def command(
         chosen = tuple(only or ())
         _refuse_unknown(chosen, [variant.name for variant in config.variants])
         study = expand(config, out or Path("runs") / file.stem, code_version=code_version())
-        console = Console()
+        console = terminal()
 
         def say(line: str) -> None:
             console.print(line, markup=False, highlight=False, soft_wrap=True)

@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from pipeline import config
 from pipeline.commands.options import Assignments, CacheFolder, ConfigFile, Device, DryRun
 from pipeline.errors import one_line_errors
 from pipeline.progress import ProgressBar
+from pipeline.terminal import terminal
 from pipeline.version import code_version
 from stages.wording import counted, size
 
@@ -133,7 +133,7 @@ def run(config_file: Path | None, assignments: list[str], options: Mapping[str, 
     from stages.cache_teacher.execute import execute
     from stages.cache_teacher.plan import plan
 
-    console = Console()
+    console = terminal()
     settings = config.build(CacheTeacherConfig, config_file, assignments, options)
     made = plan(settings)
     for line in made.describe():

@@ -10,6 +10,7 @@ from rich.console import Console
 
 from pipeline.commands.tables import compact_table
 from pipeline.errors import one_line_errors
+from pipeline.terminal import terminal
 from pipeline.version import code_version
 from stages.wording import counted
 
@@ -32,7 +33,7 @@ def command(
         from pipeline.study.two_runs import compare_runs
 
         found = compare_runs(first, second, split, protocol, code_version=code_version())
-        console = Console()
+        console = terminal()
         print_comparison(console, found)
         if out is not None:
             write_atomic(out, found.model_dump_json(indent=2) + "\n")

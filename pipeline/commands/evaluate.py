@@ -14,6 +14,7 @@ from pipeline import config
 from pipeline.commands.options import Assignments, CacheFolder, ConfigFile, Device
 from pipeline.errors import one_line_errors
 from pipeline.progress import ProgressBar
+from pipeline.terminal import terminal
 from pipeline.version import code_version
 from stages.wording import counted
 
@@ -54,7 +55,7 @@ def command(
             "teachers": teacher or None,
             "device": device,
         }
-        console = Console()
+        console = terminal()
         made = plan(config.build(EvaluateConfig, config_file, assignments or [], options))
         with ProgressBar(console, "rigs") as progress:
             evaluations = execute(made, progress, code_version=code_version())

@@ -13,6 +13,7 @@ from rich.measure import Measurement
 from rich.table import Table
 
 from pipeline.errors import one_line_errors
+from pipeline.terminal import terminal
 from stages.wording import counted, size
 
 if TYPE_CHECKING:
@@ -41,7 +42,7 @@ def command(
 
         opened = Cache(cache)
         summary = summarise(opened)
-        console = Console(stderr=as_json)
+        console = terminal(stderr=as_json)
         if as_json:
             typer.echo(summary.model_dump_json(indent=2))
         else:

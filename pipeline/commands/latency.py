@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from pipeline.commands.options import Device
 from pipeline.errors import one_line_errors
 from pipeline.progress import ProgressBar
+from pipeline.terminal import terminal
 
 
 def command(
@@ -20,7 +20,7 @@ def command(
         str | None, typer.Option(help="Teacher by its name in the cache, hub id or folder.  [default: the cache's]")
     ] = None,
     split: Annotated[str, typer.Option(help="Split of the rig.")] = "val",
-    threads: Annotated[int | None, typer.Option(min=1, help="CPU threads.  [default: all cores]")] = None,
+    threads: Annotated[int | None, typer.Option(min=1, max=4096, help="CPU threads.  [default: all cores]")] = None,
     device: Device = None,
 ) -> None:
     """Time a teacher and a student on one rig, taking turns, and say what each needs for it."""
@@ -32,7 +32,7 @@ def command(
 
         if threads is not None:
             torch.set_num_threads(threads)
-        console = Console()
+        console = terminal()
         settings = teacher_of(cache, teacher)
         with ProgressBar(console, "turns") as progress:
             found = measure_latency(cache, split, settings, run / "student", device or "auto", progress)

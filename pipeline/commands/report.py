@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from pipeline.commands.options import Device
 from pipeline.errors import one_line_errors
 from pipeline.progress import ProgressBar
+from pipeline.terminal import terminal
 
 
 def command(
@@ -29,7 +29,7 @@ def command(
         from pipeline.report.run.write import LARGEST_BYTES, write_report
         from stages.wording import counted, size
 
-        console = Console()
+        console = terminal()
         with ProgressBar(console, "rigs") as progress:
             contents = gather(run, cache, split, rig, device or "auto", progress)
         written = write_report(contents)

@@ -14,6 +14,7 @@ from pipeline.commands.options import Assignments, ConfigFile, Device
 from pipeline.commands.tables import print_rows
 from pipeline.errors import one_line_errors
 from pipeline.progress import ProgressBar
+from pipeline.terminal import terminal
 from pipeline.version import code_version
 
 if TYPE_CHECKING:
@@ -82,7 +83,7 @@ def command(
         }
         base = reproduce_defaults(size)
         settings = config.build(ReproduceConfig, config_file, assignments or [], options, base)
-        console = Console()
+        console = terminal()
 
         def say(line: str) -> None:
             console.print(line, markup=False, highlight=False, soft_wrap=True)

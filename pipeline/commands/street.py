@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from pipeline import config
 from pipeline.commands.options import Assignments, ConfigFile, DryRun
 from pipeline.errors import one_line_errors
 from pipeline.progress import ProgressBar
+from pipeline.terminal import terminal
 
 
 def command(
@@ -33,7 +33,7 @@ def command(
         from stages.cache_teacher.datasets.street.spec import StreetSpec
         from stages.wording import counted
 
-        console = Console()
+        console = terminal()
         if sheet is not None:
             picture_format(sheet)
         spec = config.build(StreetSpec, config_file, assignments or [], {"size": size})

@@ -12,6 +12,7 @@ from pipeline import config
 from pipeline.commands.options import Assignments, CacheFolder, ConfigFile, Device, DryRun
 from pipeline.errors import one_line_errors
 from pipeline.progress import ProgressBar
+from pipeline.terminal import terminal
 from pipeline.version import code_version
 
 
@@ -68,7 +69,7 @@ def command(
 
         settings = config.build(TrainConfig, config_file, assignments or [], options)
         with join(settings.device) as processes:
-            console = Console(quiet=not processes.main)
+            console = terminal(quiet=not processes.main)
             with processes.together():
                 made = plan(settings, cache or "zarr", run)
             _say(console, *made.describe(), *([f"shared   by {processes.count} processes"] * (processes.count > 1)))

@@ -11,6 +11,7 @@ from rich.console import Console
 from pipeline.commands.options import Device
 from pipeline.errors import one_line_errors
 from pipeline.progress import ProgressBar
+from pipeline.terminal import terminal
 from pipeline.version import code_version
 from stages.wording import counted, size
 
@@ -43,7 +44,7 @@ def command(
     Exit status: 0 sound and complete, 1 could not be checked, 3 sound but not complete, 4 damaged.
     """
     with one_line_errors():
-        console = Console(stderr=as_json)
+        console = terminal(stderr=as_json)
         sources = _usable_sources(cache, root, teacher or [], ego_masks, tokens, device, workers) if mend else None
         found = _verify(cache, threads, console)
         if sources is not None and found.damages:

@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from pipeline.commands.options import Device
 from pipeline.errors import one_line_errors
 from pipeline.progress import ProgressBar
+from pipeline.terminal import terminal
 
 
 def command(
@@ -33,7 +33,7 @@ def command(
         from pipeline.view import show
 
         chosen = rig or range(min(10, len(Cache(cache).split(split))))
-        console = Console()
+        console = terminal()
         with ProgressBar(console, "rigs") as progress:
             show(cache, split, run, chosen, device=device or "auto", progress=progress, save=save, connect=connect)
         if save is not None:

@@ -23,6 +23,7 @@ from pipeline.reproduce.result import ComparisonResult
 from pipeline.settings import ReproduceConfig
 from pipeline.study.figures import Figure
 from pipeline.study.result import Row
+from stages.json_text import BadJsonError, checked_json
 from stages.wording import counted
 
 CHANGE = "change:"
@@ -65,13 +66,15 @@ class Check(Record):
 def read_reference(file: Path) -> Reference:
     """Read a reference. Raises ConfigError."""
     try:
-        return Reference.model_validate_json(file.read_bytes())
+        return Reference.model_validate_json(checked_json(file.read_bytes()))
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
         raise ConfigError(f"--reference {file}: {f'{where}: ' if where else ''}{first['msg']}") from error
     except OSError as error:
         raise ConfigError(f"--reference {file} cannot be read ({error.strerror})") from error
+    except BadJsonError as error:
+        raise ConfigError(f"--reference {file} {error}") from error
 
 
 def reference_of(result: ComparisonResult) -> Reference:

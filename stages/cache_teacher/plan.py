@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import combinations
 
 from cache_schema import LIDAR_CHUNK_POINTS, DatasetIdentity, ImageSpec, RigFrames, SplitRecord, samples_digest
 from cache_schema.agreement import refuse_other_split, stored_manifest
@@ -94,6 +95,7 @@ class CachePlan:
         if self.config.overwrite:
             lines.append("overwrite what has other settings is erased, a teacher in every split it was made for")
         lines += [line for split in self.splits for line in split.describe()]
+        lines += [f"doubtful {doubt}" for doubt in _shared(self.splits)]
         if self.config.splits is None:
             lines += [f"{name:8} none of its scenes is here" for name in self.dataset.absent_splits]
         return lines
@@ -126,6 +128,18 @@ def plan(config: CacheTeacherConfig) -> CachePlan:
         teacher_name=teacher_name,
         splits=splits,
     )
+
+
+def _shared(splits: Sequence[SplitPlan]) -> Iterator[str]:
+    """Of any two splits, that both have some rigs."""
+    for one, other in combinations(splits, 2):
+        rigs = {(ref.scene, ref.sample) for ref in one.samples} & {(ref.scene, ref.sample) for ref in other.samples}
+        if rigs:
+            scenes = sorted({scene for scene, _ in rigs})
+            yield (
+                f"{one.name} and {other.name} share {counted(len(rigs), 'rig')} of {', '.join(scenes[:SHOWN_IN_ERROR])}"
+                ": who learns from the one and is scored on the other has seen the answers"
+            )
 
 
 def _refuse_other(cache: str, identity: DatasetIdentity, image: ImageSpec, splits: Sequence[SplitPlan]) -> None:

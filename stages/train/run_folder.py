@@ -12,17 +12,18 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from importlib.metadata import version
 from pathlib import Path
 
 import torch
-from filelock import FileLock, Timeout
+from filelock import Timeout
 from pydantic import Field
 
 from cache_schema import DatasetIdentity, ImageSpec, Manifest, SplitRecord, TeacherRecord
 from cache_schema.durable import write_atomic
 from cache_schema.errors import TrainingError
+from cache_schema.lock import locked
 from cache_schema.manifest import Record, differing_fields
 from stages.train.config import TrainConfig
 from stages.train.stored import read_record
@@ -119,15 +120,12 @@ def only_trainer(run: Path) -> Iterator[None]:
     The system releases the lock when its holder dies.
     """
     run.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(run / LOCK, timeout=0)
-    try:
-        lock.acquire()
-    except Timeout as error:
-        raise TrainingError(f"another process trains into {run}; wait for it to end, or {ANOTHER_RUN}") from error
-    try:
+    with ExitStack() as held:
+        try:
+            held.enter_context(locked(run / LOCK))
+        except Timeout as error:
+            raise TrainingError(f"another process trains into {run}; wait for it to end, or {ANOTHER_RUN}") from error
         yield
-    finally:
-        lock.release()
 
 
 def _provenance(run: Path) -> Provenance:

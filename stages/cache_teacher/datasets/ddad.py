@@ -19,6 +19,7 @@ from stages.cache_teacher.datasets.dgp_json import (
     read_scene_splits,
 )
 from stages.cache_teacher.datasets.dgp_rig import LIDAR, has_dense_depth, intrinsics_of, mounting_of, read_rig
+from stages.cache_teacher.datasets.one_drive import refuse_one_drive_twice
 from stages.cache_teacher.datasets.raw_files import REMEDY, count_points, path_inside
 from stages.cache_teacher.datasets.ring import Ring, ring_from_calibration, same_order
 
@@ -48,6 +49,11 @@ class DdadDataset:
         self._scene_paths = {
             split: _paths_by_scene(files, dataset_file) for split, files in dataset.scene_files.items()
         }
+        # TRI's own small datasets name the same files in train and val, on purpose: that the plan says.
+        listed = {file: split for split, files in dataset.scene_files.items() for file in files}
+        refuse_one_drive_twice(
+            ((split, file, path_inside(root, file, dataset_file)) for file, split in listed.items()), dataset_file
+        )
         ring = _common_ring(self._scene_paths.values(), dataset_file)
         self.cameras = ring.cameras
         self.adjacent_pairs = ring.adjacent_pairs

@@ -15,7 +15,7 @@ from typing import TypeVar
 from pydantic import TypeAdapter, ValidationError
 
 from cache_schema.errors import DatasetError
-from stages.cache_teacher.datasets.raw_files import REMEDY, read_bytes
+from stages.cache_teacher.datasets.raw_files import REMEDY, read_json
 
 T = TypeVar("T")
 
@@ -247,9 +247,9 @@ def microseconds(timestamp: str, path: Path) -> int:
     return since_epoch // timedelta(microseconds=1)
 
 
-def _parse(path: Path, validate: Callable[[bytes], T]) -> T:
+def _parse(path: Path, validate: Callable[[str], T]) -> T:
     try:
-        return validate(read_bytes(path))
+        return validate(read_json(path))
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(str(part) for part in first["loc"])

@@ -17,7 +17,7 @@ from PIL import Image
 from pydantic import TypeAdapter, ValidationError
 
 from cache_schema.errors import DatasetError
-from stages.cache_teacher.datasets.raw_files import decode_grey, path_inside, read_bytes
+from stages.cache_teacher.datasets.raw_files import decode_grey, path_inside, read_bytes, read_json
 
 INDEX_FILE = "mask_index.json"
 PICKLED_INDEX_FILE = "mask_idx_dict.pkl"
@@ -87,7 +87,7 @@ def _read_index(folder: Path) -> dict[str, str] | None:
             raise _pickled_index(folder)
         return None
     try:
-        index = _INDEX.validate_json(read_bytes(index_file))
+        index = _INDEX.validate_json(read_json(index_file))
     except ValidationError as error:
         raise DatasetError(
             f"{index_file}: is not an index of masks ({error.errors()[0]['msg']}); "

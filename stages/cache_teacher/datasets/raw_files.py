@@ -17,6 +17,8 @@ from jaxtyping import Float, Float32, UInt8
 from PIL import Image, UnidentifiedImageError
 
 from cache_schema.errors import DatasetError
+from stages.json_text import BadJsonError, checked_json
+from stages.text import POINTER, is_pointer, is_pointer_file
 
 MAX_SIDE_PX = 65536  # pixel coordinates are stored as uint16
 IMAGE_FORMATS = ("JPEG", "PNG")  # some of Pillow's other formats start programs
@@ -57,11 +59,28 @@ class FilesOnDisk:
 
 
 def read_bytes(path: Path) -> bytes:
-    """All of a file. Raises DatasetError where it is missing or unreadable."""
+    """All of a file. Raises DatasetError where it is missing, unreadable, or a pointer in its place."""
     try:
-        return path.read_bytes()
+        data = path.read_bytes()
     except OSError as error:
         raise DatasetError(f"{path}: cannot be read ({error.strerror}); {REMEDY}") from error
+    if is_pointer(data):
+        raise DatasetError(f"{path}: {POINTER}")
+    return data
+
+
+def refuse_pointer(path: Path) -> None:
+    """Raise DatasetError where Git LFS has not put the file in the place of its pointer; else say nothing of it."""
+    if is_pointer_file(path):
+        raise DatasetError(f"{path}: {POINTER}")
+
+
+def read_json(path: Path) -> str:
+    """The text of a JSON file, checked. Raises DatasetError as `read_bytes` and `checked_json` do."""
+    try:
+        return checked_json(read_bytes(path))
+    except BadJsonError as error:
+        raise DatasetError(f"{path}: Invalid JSON: it {error}; expected UTF-8 with each key once; mend it") from error
 
 
 def decode_rgb(data: bytes, path: Path) -> UInt8[np.ndarray, "H W 3"]:
@@ -137,6 +156,7 @@ def _npz_data(path: Path, bad: Callable[[Path, str], DatasetError]) -> Iterator[
         with zipfile.ZipFile(path) as archive, archive.open("data.npy") as file:
             yield file
     except _BAD_NPZ as error:
+        refuse_pointer(path)
         raise bad(path, one_line(error)) from error
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +14,9 @@ from huggingface_hub.errors import OfflineModeIsEnabled, RepositoryNotFoundError
 from cache_schema.errors import TeacherError
 from stages.cache_teacher.teachers import street
 from stages.cache_teacher.teachers.messages import one_line
+from stages.json_text import BadJsonError, json_value
+from stages.text import POINTER, is_pointer_file
+from stages.user_path import user_path
 
 CONFIG = "config.json"
 PROCESSOR = "preprocessor_config.json"
@@ -75,7 +77,7 @@ def find_checkpoint(name_or_path: str, revision: str | None = None) -> Checkpoin
     """
     if name_or_path == street.NAME:
         return _of_the_package(revision)
-    folder = Path(name_or_path).expanduser()
+    folder = user_path(name_or_path)
     if folder.is_dir():
         if revision is not None:
             raise TeacherError(
@@ -102,7 +104,7 @@ def _of_the_package(revision: str | None) -> Checkpoint:
 
 def refuse_nowhere(name_or_path: str) -> None:
     """Raise TeacherError on what is neither the package's teacher nor a folder, and cannot be a hub id either."""
-    known = name_or_path == street.NAME or Path(name_or_path).expanduser().is_dir()
+    known = name_or_path == street.NAME or user_path(name_or_path).is_dir()
     if not known and not _HUB_ID.fullmatch(name_or_path):
         raise TeacherError(f"no folder {name_or_path}, and it is not a hub id (owner/name) either; {_OWN_FOLDER}")
 
@@ -163,11 +165,20 @@ def _weight_files(folder: Path) -> tuple[Path, ...]:
     """The files that would be loaded, sorted by name; empty where one is missing."""
     single, index = folder / WEIGHTS, folder / WEIGHTS_INDEX
     if single.is_file():
-        return (single,)
+        return (_no_pointer(single),)
     if not index.is_file():
         return ()
-    shards = tuple(folder / name for name in sorted(set(_read_json(index)["weight_map"].values())))
-    return shards if all(shard.is_file() for shard in shards) else ()
+    listed = _read_json(index).get("weight_map")
+    if not isinstance(listed, dict) or not all(isinstance(name, str) for name in listed.values()):
+        raise TeacherError(f"{index} has no weight_map from weights to their files; copy or download it again")
+    shards = tuple(folder / name for name in sorted(set(listed.values())))
+    return tuple(map(_no_pointer, shards)) if all(shard.is_file() for shard in shards) else ()
+
+
+def _no_pointer(weights: Path) -> Path:
+    if is_pointer_file(weights):
+        raise TeacherError(f"{weights} {POINTER}")
+    return weights
 
 
 def _what_it_holds_instead(folder: Path) -> str:
@@ -184,9 +195,11 @@ def _what_it_holds_instead(folder: Path) -> str:
 
 def _read_json(path: Path) -> dict[str, Any]:
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise TeacherError(f"{path} is not JSON: {error}") from error
+        value = json_value(path.read_bytes())
+    except OSError as error:
+        raise TeacherError(f"{path} cannot be read ({error.strerror})") from error
+    except BadJsonError as error:
+        raise TeacherError(f"{path} {error}") from error
     if not isinstance(value, dict):
         raise TeacherError(f"{path} holds {type(value).__name__}, expected settings as a JSON object")
     return value

@@ -36,6 +36,10 @@ class DepthProImageProcessor:
 
     def __init__(self, published: dict[str, Any]) -> None:
         self.settings = {name: published.get(name, usual) for name, usual in _DEFAULTS.items()}
+        size = self.settings["size"]
+        self.settings["size"] = {"height": size, "width": size} if isinstance(size, int) else size
+        if not isinstance(size, int) and not (isinstance(size, dict) and {*size} == {"height", "width"}):
+            raise TeacherError(f"Depth Pro's processor has the size {size}; expected a height and a width")
         other = [f"{name}={self.settings[name]}" for name, value in _ALWAYS.items() if self.settings[name] != value]
         if other:
             raise TeacherError(

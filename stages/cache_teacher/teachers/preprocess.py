@@ -43,11 +43,35 @@ def load_preprocessor(
     Where none are published, those of the architecture's class are used, for Depth Anything and ZoeDepth
     corrected to what all their published checkpoints share; the identity says so.
 
-    Raises TeacherError for a processor that would need torchvision, and for scales it cannot work at.
+    Raises TeacherError for a processor that would need torchvision, for settings that it fails at, and for scales it
+    cannot work at.
     """
     settings = _CORRECTED_DEFAULTS.get(config.model_type, {}) if published is None else published
     source = "class defaults" if published is None else PROCESSOR
     name = _processor_name(published) or _USUAL_PROCESSOR.get(config.model_type)
+    if name in ("DPTImageProcessor", "ZoeDepthImageProcessor") and settings.get("do_resize", True):
+        _require_height_and_width(settings.get("size"))
+    try:
+        made = _preprocessor(name, settings, source, config, scales)
+        if made is not None:
+            made([np.zeros((96, 128, 3), np.uint8)], 1.0)
+    except TeacherError:
+        raise
+    except Exception as error:  # transformers raises what it likes for settings it cannot use, some at the first image
+        raise TeacherError(
+            f"the settings of {name} in {source} cannot be used: {type(error).__name__}: {error}"
+        ) from error
+    if made is None:
+        raise TeacherError(
+            f"a {config.model_type!r} teacher with the image processor {name} is not supported: expected"
+            f" one of {', '.join(sorted(set(_USUAL_PROCESSOR.values())))}"
+        )
+    return made
+
+
+def _preprocessor(
+    name: str | None, settings: dict[str, Any], source: str, config: Any, scales: Sequence[int | float]
+) -> Preprocessor | None:
     match name:
         case "DPTImageProcessor":
             return DptPreprocessor(settings, source, patch_px(config))
@@ -58,10 +82,21 @@ def load_preprocessor(
         case "DepthProImageProcessor":
             require_one_resolution(scales)
             return DepthProPreprocessor(settings, source)
-    raise TeacherError(
-        f"a {config.model_type!r} teacher with the image processor {name} is not supported: expected"
-        f" one of {', '.join(sorted(set(_USUAL_PROCESSOR.values())))}"
-    )
+    return None
+
+
+def _require_height_and_width(size: object) -> None:
+    """Raise TeacherError for another form of a size, which transformers' own processors of these families lack too."""
+    sides = (size, size) if isinstance(size, int) else _sides(size)
+    if size is not None and not all(isinstance(side, int) and side > 0 for side in sides):
+        raise TeacherError(
+            f'{PROCESSOR} has the size {size}; expected {{"height": …, "width": …}}, as the processors of depth models '
+            "know no other (shortest_edge neither); write the height and width that the model was trained with"
+        )
+
+
+def _sides(size: object) -> tuple[object, ...]:
+    return (size.get("height"), size.get("width")) if isinstance(size, dict) else (None,)
 
 
 _USUAL_PROCESSOR = {

@@ -10,6 +10,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 
 from cache_schema.errors import TrainingError
+from stages.text import POINTER, is_pointer_file
 from stages.train.config import StudentConfig
 from stages.train.stored import read_record
 from stages.train.student.model import Student
@@ -54,4 +55,5 @@ def read_weights(student: Student, folder: Path) -> None:
     try:
         student.load_state_dict(load_file(file))
     except (OSError, SafetensorError, RuntimeError) as error:
-        raise TrainingError(f"{file} does not hold the weights of this student: {error}") from error
+        found = POINTER if is_pointer_file(file) else f"does not hold the weights of this student: {error}"
+        raise TrainingError(f"{file} {found}") from error

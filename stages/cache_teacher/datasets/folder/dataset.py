@@ -6,7 +6,7 @@ import hashlib
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
@@ -26,6 +26,7 @@ from stages.cache_teacher.datasets.folder.description import (
     read_scene,
 )
 from stages.cache_teacher.datasets.folder.points import read_cloud
+from stages.cache_teacher.datasets.one_drive import refuse_one_drive_twice
 from stages.cache_teacher.datasets.projection import NO_POINTS, project, world_points
 from stages.cache_teacher.datasets.raw_files import FilesOnDisk, decode_views, path_inside, read_bytes
 from stages.cache_teacher.datasets.ring import ring_from_calibration
@@ -61,6 +62,10 @@ class FolderDataset:
         self.lidar = lidar
         self._described = read_dataset(root)
         _require_scenes(root, self._described.splits)
+        refuse_one_drive_twice(
+            ((split, name, root / name) for split, names in self._described.splits.items() for name in names),
+            root / DATASET_FILE,
+        )
         self.version = f"{self._described.name} {self._described.version}"
         self.splits = tuple(self._described.splits)
         cameras = self._described.cameras
@@ -199,6 +204,12 @@ class FolderDataset:
                 raise DatasetError(
                     f"{folder / SCENE_FILE}: rig {rig.sample} names the camera {strange[0]}; expected those of "
                     f"{DATASET_FILE}: {', '.join(cameras)}"
+                )
+            files = [PurePosixPath(file) for file in rig.images.values()]
+            if twice := [file for file in files if files.count(file) > 1]:
+                raise DatasetError(
+                    f"{folder / SCENE_FILE}: rig {rig.sample} gives two cameras the image {twice[0]}; expected "
+                    "one of each camera's own"
                 )
         rigs = {rig.sample: rig for rig in scene.rigs}
         if len(rigs) < len(scene.rigs):

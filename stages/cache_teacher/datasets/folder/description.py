@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import codecs
 from pathlib import Path
 from typing import Annotated, TypeVar
 
@@ -10,8 +9,9 @@ import numpy as np
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from cache_schema.errors import DatasetError
-from stages.cache_teacher.datasets.raw_files import read_bytes
+from stages.cache_teacher.datasets.raw_files import read_json
 from stages.explain import explain
+from stages.json_text import Int64
 
 DATASET_FILE = "dataset.json"
 SCENE_FILE = "scene.json"
@@ -74,7 +74,7 @@ class Lidar(Described):
     """The LiDAR."""
 
     car_from_lidar: Placement
-    bin_columns: int = Field(default=4, ge=3)
+    bin_columns: int = Field(default=4, ge=3, le=1000)
     """Numbers of a point in .bin files, float32 each, x, y and z first."""
 
 
@@ -82,7 +82,7 @@ class Rig(Described):
     """What all sensors saw at one time. Files are relative to the scene's folder."""
 
     sample: Name
-    timestamp: int = 0
+    timestamp: Int64 = 0
     """Microseconds; any origin."""
     images: dict[str, str]
     """By camera."""
@@ -123,13 +123,6 @@ class Dataset(Described):
     splits: dict[Name, Annotated[list[Name], Field(min_length=1)]] = Field(min_length=1)
     """Folders of scenes, by split."""
 
-    @model_validator(mode="after")
-    def _scenes_once(self) -> Dataset:
-        listed = [scene for scenes in self.splits.values() for scene in scenes]
-        if twice := [scene for scene in listed if listed.count(scene) > 1]:
-            raise ValueError(f"splits name the scene {twice[0]} twice; expected it once, in one split")
-        return self
-
 
 def read_dataset(root: Path) -> Dataset:
     """Read dataset.json. Raises DatasetError."""
@@ -147,6 +140,6 @@ def read_scene(folder: Path) -> Scene:
 
 def _read(path: Path, kind: type[M]) -> M:
     try:
-        return kind.model_validate_json(read_bytes(path).removeprefix(codecs.BOM_UTF8))
+        return kind.model_validate_json(read_json(path))
     except ValidationError as error:
         raise DatasetError(f"{path}: is not as expected: {explain(kind, error, SHOWN)}; {GUIDE}") from error

@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Float
 
 from cache_schema.errors import ConfigError, DatasetError
-from stages.cache_teacher.datasets.raw_files import one_line, read_bytes
+from stages.cache_teacher.datasets.raw_files import one_line, read_bytes, refuse_pointer
 
 NPZ_ARRAYS = ("points", "data")
 _BAD = (OSError, EOFError, ValueError, KeyError, IndexError, TypeError, RuntimeError, MemoryError, struct.error)
@@ -60,6 +60,7 @@ def _pcd(path: Path) -> np.ndarray:
     try:
         return np.asarray(PointCloud.from_path(path).numpy(("x", "y", "z")))
     except _BAD as error:
+        refuse_pointer(path)
         raise _bad(path, one_line(error)) from error
 
 
@@ -72,6 +73,7 @@ def _ply(path: Path) -> np.ndarray:
         vertex = PlyData.read(path)["vertex"]
         return np.stack([np.asarray(vertex[axis], np.float64) for axis in "xyz"], axis=1)
     except (*_BAD, PlyParseError) as error:
+        refuse_pointer(path)
         raise _bad(path, one_line(error)) from error
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import math
 import reprlib
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -17,6 +18,7 @@ from pydantic import AfterValidator, TypeAdapter, ValidationError
 
 from cache_schema.errors import DatasetError
 from stages.cache_teacher.datasets.raw_files import one_line
+from stages.json_text import BadJsonError, Int64, json_text
 
 LIDAR = "LIDAR_TOP"
 MAX_NORM_ERROR = 1e-3
@@ -85,7 +87,7 @@ class SceneRecord(Record):
 
     name: str
     description: str
-    nbr_samples: int
+    nbr_samples: Int64
     first_sample_token: str
 
 
@@ -93,7 +95,7 @@ class SceneRecord(Record):
 class SampleRecord(Record):
     """A keyframe."""
 
-    timestamp: int
+    timestamp: Int64
     scene_token: str
     next: str
     """Empty for the last one of a scene."""
@@ -106,7 +108,7 @@ class SampleData(Record):
     sample_token: str
     ego_pose_token: str
     calibrated_sensor_token: str
-    timestamp: int
+    timestamp: Int64
     is_key_frame: bool
     filename: str
     prev: str
@@ -176,7 +178,10 @@ def _read(
     """A table. A record that is not needed is dropped as soon as it is parsed, which is most of the work."""
     path, validate = folder / f"{name}.json", TypeAdapter(kind).validate_python
 
-    def kept(parsed: dict[str, Any]) -> object:
+    def kept(pairs: list[tuple[str, Any]]) -> object:
+        parsed = dict(pairs)
+        if len(parsed) < len(pairs):
+            raise _said_twice(path, pairs)
         if not isinstance(parsed.get("token"), str):
             return parsed  # from inside a record; in the list itself it is refused below
         try:
@@ -186,12 +191,11 @@ def _read(
 
     expected = f"expected a table of nuScenes, a list of records with a token each; {REMEDY}"
     try:
-        text = path.read_text(encoding="utf-8")
-        found = json.loads(text, object_hook=kept)
+        found = json.loads(json_text(path.read_bytes()), object_pairs_hook=kept)
     except FileNotFoundError as error:
         raise DatasetError(f"{path}: is missing; {expected}") from error
     except (OSError, ValueError, RecursionError) as error:
-        damage = "is empty" if path.is_file() and not path.stat().st_size else f"cannot be read ({one_line(error)})"
+        damage = str(error) if isinstance(error, BadJsonError) else f"cannot be read ({one_line(error)})"
         raise DatasetError(f"{path}: {damage}; {expected}") from error
     if not isinstance(found, list):
         raise DatasetError(f"{path}: is not a list; {expected}")
@@ -199,7 +203,17 @@ def _read(
     for record in records:
         if not isinstance(record, kind):
             raise DatasetError(f"{path}: has {_SHORT.repr(record)} in its list; {expected}")
-    return Table(path, {record.token: record for record in records})
+    by_token = {record.token: record for record in records}
+    if len(by_token) < len(records):
+        twice, _ = Counter(record.token for record in records).most_common(1)[0]
+        raise DatasetError(f"{path}: has the record {twice} twice; expected a token of its own for each; {REMEDY}")
+    return Table(path, by_token)
+
+
+def _said_twice(path: Path, pairs: list[tuple[str, Any]]) -> DatasetError:
+    key, _ = Counter(key for key, _ in pairs).most_common(1)[0]
+    token = dict(pairs).get("token")
+    return DatasetError(f"{path}: record {token} has the key {key!r} twice; expected it once; {REMEDY}")
 
 
 def _invalid(path: Path, token: str, error: ValidationError) -> DatasetError:

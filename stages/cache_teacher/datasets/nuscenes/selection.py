@@ -17,6 +17,7 @@ from stages.cache_teacher.datasets.base import IncompleteSample, SplitNotes, par
 from stages.cache_teacher.datasets.nuscenes.sample import NuscenesSample
 from stages.cache_teacher.datasets.nuscenes.splits import EVALUATION_SPLITS, some
 from stages.cache_teacher.datasets.nuscenes.tables import Keyframe, Tables
+from stages.text import UnreadableTextError, decoded
 
 
 @dataclass(frozen=True)
@@ -96,8 +97,8 @@ def _stands(keyframes: Sequence[Keyframe], below_m: float | None) -> list[bool]:
 def _listed(path: Path, tables: Tables) -> TokenList:
     """The tokens in a text file, one a line; empty lines and those that begin with # do not count."""
     try:
-        lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines()]
-    except (OSError, UnicodeDecodeError) as error:
+        lines = [line.strip() for line in decoded(path.read_bytes()).splitlines()]
+    except (OSError, UnreadableTextError) as error:
         raise DatasetError(f"{path}: cannot be read ({error}); expected sample tokens, one a line") from error
     tokens = [line for line in lines if line and not line.startswith("#")]
     scenes = [tables.scenes[scene] for listed in tables.splits.values() for scene in listed]

@@ -11,6 +11,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from cache_schema.errors import DatasetError
 from stages.cache_teacher.datasets.nuscenes.devkit import create_splits_scenes
+from stages.cache_teacher.datasets.raw_files import read_json
 
 EVALUATION_SPLITS = ("val", "test")
 """Splits that are scored on: one sweep a keyframe, and no keyframe left out because the car stands."""
@@ -57,9 +58,7 @@ def _own_splits(path: Path, scenes: Sequence[str]) -> Mapping[str, Collection[st
     if not path.exists():
         return None
     try:
-        splits = _SPLITS.validate_json(path.read_bytes())
-    except OSError as error:
-        raise _unusable(path, f"cannot be read ({error.strerror})") from error
+        splits = _SPLITS.validate_json(read_json(path))
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(map(str, first["loc"])) or "it"

@@ -17,13 +17,15 @@ from multiprocessing.queues import SimpleQueue
 from multiprocessing.synchronize import Event
 from pathlib import Path
 
-from filelock import FileLock, Timeout
+from filelock import Timeout
 from pydantic import ValidationError
 
 from cache_schema.durable import TEMPORARY_SUFFIX, sync_folder, write_atomic
 from cache_schema.errors import ConfigError, DatasetError
+from cache_schema.lock import locked
 from cache_schema.manifest import differing_fields
 from stages.cache_teacher.child_process import obey_parent
+from stages.cache_teacher.datasets.raw_files import read_json
 from stages.cache_teacher.datasets.street.spec import SplitSpec, StreetSpec, scene_name
 from stages.cache_teacher.datasets.street.write import DATASET_FILE, write_dataset_file, write_scene
 from stages.progress import Progress
@@ -115,7 +117,7 @@ def _refuse_other(spec: StreetSpec, root: Path) -> None:
         return  # nothing came of it
     if path.exists():
         try:
-            stored = StreetSpec.model_validate_json(path.read_bytes())
+            stored = StreetSpec.model_validate_json(read_json(path))
         except ValidationError as error:
             raise DatasetError(
                 f"{path}: is not a street spec ({error.errors()[0]['msg']}); use another folder"
@@ -136,7 +138,7 @@ def _ours(name: str) -> bool:
 @contextmanager
 def _only_writer(root: Path) -> Iterator[None]:
     try:
-        with FileLock(root / _LOCK_FILE, timeout=0):
+        with locked(root / _LOCK_FILE):
             yield
     except Timeout as error:
         raise DatasetError(f"{root}: another process is writing this dataset; wait for it or end it") from error

@@ -175,3 +175,34 @@ def test_a_model_that_does_not_predict_depth_is_refused(tiny_folder):
 
     with pytest.raises(TeacherError, match=r"'vit' model, not a depth estimator.*depth_anything"):
         load_teacher(str(tiny_folder))
+
+
+@pytest.mark.parametrize("file", ["config.json", "preprocessor_config.json", "model.safetensors"])
+def test_a_pointer_in_the_place_of_a_file_is_named(tiny_folder, file):
+    pointer = "version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12345\n"
+    (tiny_folder / file).write_text(pointer)
+    with pytest.raises(TeacherError, match=f"{file} is a pointer of Git LFS, not the file itself: git lfs pull"):
+        load_teacher(str(tiny_folder))
+
+
+@pytest.mark.parametrize(
+    ("content", "found"),
+    [
+        ('{"model_type": "dpt", "model_type": "glpn"}', "has the key 'model_type' twice"),
+        ('{"model_type": "dpt"}'.encode("utf-16"), "is UTF-16 text"),
+        ("{", "is not JSON"),
+        ("3", "holds int"),
+    ],
+)
+def test_a_config_that_cannot_be_read(tiny_folder, content, found):
+    (tiny_folder / "config.json").write_bytes(content if isinstance(content, bytes) else content.encode())
+    with pytest.raises(TeacherError, match=rf"config\.json {found}"):
+        load_teacher(str(tiny_folder))
+
+
+@pytest.mark.parametrize("index", ["{}", '{"weight_map": []}', '{"weight_map": {"a": 3}}'])
+def test_an_index_of_weights_without_files(tiny_folder, index):
+    (tiny_folder / "model.safetensors").unlink()
+    (tiny_folder / "model.safetensors.index.json").write_text(index)
+    with pytest.raises(TeacherError, match="has no weight_map from weights to their files"):
+        find_checkpoint(str(tiny_folder))

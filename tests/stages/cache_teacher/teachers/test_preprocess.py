@@ -182,3 +182,20 @@ def test_depth_pro_settings_that_are_not_implemented_are_refused(teacher_folder)
 
     with pytest.raises(TeacherError, match="resample=3"):
         load_preprocessor(config, {"resample": 3})
+
+
+@pytest.mark.parametrize("config", [DepthAnythingConfig(), DPTConfig(), ZoeDepthConfig()])
+@pytest.mark.parametrize("size", [{"shortest_edge": 384}, {"longest_edge": 384}, {"height": 384}, [384, 384], "384", 0])
+def test_a_size_that_the_processor_does_not_know(config, size):
+    with pytest.raises(TeacherError, match=r'has the size .*; expected \{"height": …, "width": …\}'):
+        load_preprocessor(config, {"size": size})
+
+
+def test_a_size_that_nothing_reads_is_taken():
+    load_preprocessor(DPTConfig(), {**DINOV2_HEAD, "size": {"shortest_edge": 384}})
+
+
+@pytest.mark.parametrize("settings", [{"image_mean": "grey"}, {"image_std": [1.0]}, {"resample": 99}])
+def test_settings_that_the_processor_fails_at(settings):
+    with pytest.raises(TeacherError, match=r"the settings of DPTImageProcessor in preprocessor_config\.json cannot be"):
+        load_preprocessor(DPTConfig(), settings)
