@@ -24,6 +24,9 @@ def command(
     second: Annotated[Path, typer.Argument(help="Training run that may be better.")],
     split: Annotated[str, typer.Option(help="Split on which both were scored.")] = "val",
     protocol: Annotated[str, typer.Option(help="Protocol by which both were scored.")] = "native",
+    cache: Annotated[
+        str | None, typer.Option(help="Cache on which both were scored.  [default: the data that both have scores on]")
+    ] = None,
     out: Annotated[Path | None, typer.Option(help="JSON file for all figures.")] = None,
 ) -> None:
     """Compare the students of two scored runs, rig by rig, with 95 % intervals over scenes and rigs."""
@@ -31,7 +34,7 @@ def command(
         from cache_schema.durable import write_atomic
         from pipeline.study.two_runs import compare_runs
 
-        found = compare_runs(first, second, split, protocol, code_version=code_version())
+        found = compare_runs(first, second, split, protocol, cache, code_version=code_version())
         console = Console()
         print_comparison(console, found)
         if out is not None:

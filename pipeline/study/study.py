@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
@@ -131,7 +131,9 @@ def train_and_score(run: Run, progress: Progress) -> None:
         trained = train_plan.plan(run.training, run.cache, run.folder)
         train_execute.execute(trained, progress, code_version=run.code_version)
         config = EvaluateConfig(cache=run.scored, run=run.folder, split=run.split, teachers=(), device=run.device)
-        evaluate_execute.execute(evaluate_plan.plan(config), progress, code_version=run.code_version)
+        # Under the plain name whatever is there: the study's data may have been others when it was started before.
+        evaluated = replace(evaluate_plan.plan(config), label="")
+        evaluate_execute.execute(evaluated, progress, code_version=run.code_version)
     finally:
         torch.set_num_threads(before)
 
