@@ -155,9 +155,7 @@ def _refuse_place(config: CacheTeacherConfig) -> None:
         return
     place, root = storage.root.absolute().resolve(), config.root.absolute().resolve()
     if place.is_relative_to(root) and not cache_exists(storage):
-        raise ConfigError(
-            f"the cache {config.cache} would lie inside the raw data {config.root}; choose another --cache"
-        )
+        raise ConfigError(f"--cache {config.cache} would lie inside the raw data {config.root}; choose another --cache")
 
 
 def _refuse_other(

@@ -26,6 +26,8 @@ from stages.train.run_folder import (
     training_data,
 )
 from stages.train.student import Student
+from stages.train.student.encoder import backbone_config
+from stages.train.student.encoder_source import check_source
 from stages.train.student.files import same_student
 from stages.wording import counted
 
@@ -175,6 +177,8 @@ def plan(config: TrainConfig, cache: str | Path, run: Path) -> TrainPlan:
     if _is_finished(made):
         return replace(made, finished=True)
     require_writable(run, "--run")
+    if resolved.encoder_weights is not None and last is None:
+        check_source(resolved.encoder_weights, backbone_config(resolved.student.encoder))
     return made
 
 
