@@ -7,6 +7,8 @@ from collections.abc import Collection
 from fnmatch import fnmatch
 from pathlib import Path
 
+from pydantic import BaseModel, ValidationError
+
 from cache_schema.durable import TEMPORARY_SUFFIX
 from cache_schema.errors import ConfigError
 from cache_schema.layout import ROOT, STATE_FOLDER
@@ -60,11 +62,11 @@ def refuse_file(folder: Path, option: str) -> None:
             raise ConfigError(f"{option} {folder}: {place} is a file; expected a folder, or a path that is free")
 
 
-def refuse_inside(place: Path, option: str, kind: str) -> None:
-    """Raise ConfigError where a new result would lie inside a cache, a run, a dataset or a model."""
+def refuse_inside(place: Path, option: str, kind: str, only: str = "") -> None:
+    """Raise ConfigError where a new result would lie inside a cache, a run, a dataset or a model, or `only` in one."""
     for folder in place.absolute().resolve().parents:
         for what, marks in _MARKS:
-            if all(next(folder.glob(mark), None) is not None for mark in marks):
+            if only in what and all(next(folder.glob(mark), None) is not None for mark in marks):
                 raise ConfigError(
                     f"{option} {place}: the {kind} would lie inside {what} {folder}; choose another {option}"
                 )
@@ -93,4 +95,17 @@ def require_file(file: Path, option: str, endings: Collection[str] = ()) -> None
         raise ConfigError(f"{option} {file}: expected a name that ends in {' or '.join(endings)}")
     if file.is_dir():
         raise ConfigError(f"{option} {file} is a folder; expected the name of a file")
+    refuse_inside(file, option, "file", only="the cache")
     require_writable(file.parent, option)
+
+
+def refuse_other_file(file: Path, option: str, kind: type[BaseModel], called: str) -> None:
+    """Raise ConfigError where a file cannot be written, or replaced something else than JSON of the same kind."""
+    require_file(file, option)
+    if file.exists():
+        try:
+            kind.model_validate_json(file.read_bytes())
+        except ValidationError as error:
+            raise ConfigError(
+                f"{option} {file} is there and is no {called}; nothing was changed: choose another {option}"
+            ) from error

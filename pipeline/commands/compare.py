@@ -32,8 +32,11 @@ def command(
     """Compare the students of two scored runs, rig by rig, with 95 % intervals over scenes and rigs."""
     with one_line_errors():
         from cache_schema.durable import write_atomic
-        from pipeline.study.two_runs import compare_runs
+        from cache_schema.places import refuse_other_file
+        from pipeline.study.two_runs import TwoRuns, compare_runs
 
+        if out is not None:
+            refuse_other_file(out, "--out", TwoRuns, "comparison")
         found = compare_runs(first, second, split, protocol, cache, code_version=code_version())
         console = Console()
         print_comparison(console, found)

@@ -15,6 +15,7 @@ from cache_schema.manifest import ego_masks_digest, no_ego_masks
 from cache_schema.manifest_file import cache_exists
 from cache_schema.places import require_writable
 from cache_schema.storage import LocalStorage, open_storage
+from cache_schema.verify import refuse_without_journal
 from stages.cache_teacher.config import CacheTeacherConfig
 from stages.cache_teacher.datasets.base import IncompleteSample, RigDataset, SampleRef, SplitNotes
 from stages.cache_teacher.datasets.ego_masks import EgoMasks, load_ego_masks
@@ -164,7 +165,10 @@ def _refuse_other(
     """Raise CacheMismatchError where the cache holds something else; teachers are compared once they are known."""
     own = no_ego_masks(image) if masks is None else masks.masks
     masks_of = {"ego_masks": len(own), "ego_masks_sha256": ego_masks_digest(own)}
-    stored = stored_manifest(open_storage(cache), identity, image)
+    storage = open_storage(cache)
+    stored = stored_manifest(storage, identity, image)
+    if stored is not None:
+        refuse_without_journal(storage, stored)
     for split in splits:
         known = None if stored is None else stored.splits.get(split.name)
         if known is not None:

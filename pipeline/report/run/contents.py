@@ -12,6 +12,7 @@ from pydantic import ValidationError
 
 from cache_schema import Cache
 from cache_schema.errors import EvaluationError
+from cache_schema.places import require_writable
 from pipeline.latency import LATENCY, Latency
 from pipeline.report.curves import Curve, read_curves, smoothed
 from pipeline.report.run.tables import STUDENT
@@ -80,6 +81,7 @@ def gather(run: Path, cache: str, split: str, rigs: Sequence[int] | None, device
     """
     if not run.is_dir():
         raise EvaluationError(f"{run}: no such folder; expected a training run")
+    require_writable(run, "--run")
     student_folder = trained_student(run, cache)
     opened = Cache(cache)
     count = len(opened.split(split))
