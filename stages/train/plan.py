@@ -16,7 +16,7 @@ from stages.device import choose_device
 from stages.train.augment.mirror import mirrored_pairs
 from stages.train.checkpoint import KEPT, TrainState, checkpoint_folder, checkpoints, read_state
 from stages.train.config import TrainConfig, UnlabelledConfig
-from stages.train.precision import resolve_precision
+from stages.train.precision import refuse_unsupported, resolve_precision
 from stages.train.run_folder import (
     STUDENT,
     TrainingData,
@@ -177,6 +177,7 @@ def plan(config: TrainConfig, cache: str | Path, run: Path) -> TrainPlan:
     if _is_finished(made):
         return replace(made, finished=True)
     require_writable(run, "--run")
+    refuse_unsupported(resolved.precision, choose_device(resolved.device))
     if resolved.encoder_weights is not None and last is None:
         check_source(resolved.encoder_weights, backbone_config(resolved.student.encoder))
     return made
