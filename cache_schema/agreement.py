@@ -3,11 +3,22 @@
 from __future__ import annotations
 
 from cache_schema.errors import CacheMismatchError
-from cache_schema.manifest import DatasetIdentity, ImageSpec, Manifest, Record, SplitRecord, differing_fields
+from cache_schema.layout import STATE_FOLDER
+from cache_schema.manifest import (
+    DatasetIdentity,
+    ImageSpec,
+    Manifest,
+    Record,
+    SplitRecord,
+    TeacherRecord,
+    differing_fields,
+)
 from cache_schema.manifest_file import cache_exists, read_manifest
-from cache_schema.storage import Storage
+from cache_schema.places import refuse_foreign
+from cache_schema.storage import LocalStorage, Storage
 
 OTHER_CACHE = "use another --cache folder, or replace it with --overwrite"
+OTHER_TEACHER = "use another --teacher-name, or replace it with --overwrite"
 
 
 def stored_manifest(storage: Storage, dataset: DatasetIdentity, image: ImageSpec) -> Manifest | None:
@@ -23,9 +34,30 @@ def stored_manifest(storage: Storage, dataset: DatasetIdentity, image: ImageSpec
     return stored
 
 
+def refuse_another_place(storage: Storage) -> None:
+    """Raise where a new cache would lie among something else, whose files it might replace or erase.
+
+    ConfigError for a folder, CacheMismatchError for a URL. A cache that had just begun is one already.
+    """
+    if cache_exists(storage) or storage.keys(STATE_FOLDER):
+        return
+    if isinstance(storage, LocalStorage):
+        refuse_foreign(storage.root, "--cache", "cache", own=(STATE_FOLDER,))
+    elif found := next(iter(storage.keys("")), None):
+        raise CacheMismatchError(
+            f"{storage.location} holds {found} and is no cache; nothing was changed: choose another --cache, such as"
+            f" {storage.location}/zarr"
+        )
+
+
 def refuse_other_split(location: str, name: str, stored: SplitRecord, asked: SplitRecord) -> None:
     """Raise CacheMismatchError where a split differs in anything but what is complete."""
     refuse_difference(location, f"split {name}", stored, asked, skip=("frames_complete", "teachers_complete"))
+
+
+def refuse_other_teacher(location: str, name: str, stored: TeacherRecord, asked: TeacherRecord) -> None:
+    """Raise CacheMismatchError where a teacher, or how its targets are made, differs."""
+    refuse_difference(location, f"teacher {name}", stored, asked, remedy=OTHER_TEACHER)
 
 
 def refuse_difference(

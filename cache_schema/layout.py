@@ -17,6 +17,7 @@ MANIFEST_DIGEST_KEY = "fsmde_sha256"
 MANIFEST_COPY = ".fsmde/manifest.json"
 ROOT = "zarr.json"
 STATE_FOLDER = ".fsmde"
+JOURNAL = f"{STATE_FOLDER}/journal"
 LOCK_FILE = f"{STATE_FOLDER}/lock"
 OWNER_FILE = f"{STATE_FOLDER}/owner.json"
 WORKER_LOCKS = f"{STATE_FOLDER}/workers"
@@ -34,4 +35,4 @@ def teacher_group(split: str, teacher: str) -> str:
 
 def journal_folder(group: str) -> str:
     """Folder of the journal records of one group."""
-    return f"{STATE_FOLDER}/journal/{group}"
+    return f"{JOURNAL}/{group}"

@@ -11,7 +11,7 @@ from cache_schema.arrays import ArraySpec
 from cache_schema.errors import CacheCorruptError, CacheError
 from cache_schema.groups import Group, Shard, groups_of
 from cache_schema.journal import FileRecord, GroupRecord, Journal, ShardRecord
-from cache_schema.layout import MANIFEST_COPY, ROOT, STATE_FOLDER
+from cache_schema.layout import JOURNAL, MANIFEST_COPY, ROOT, STATE_FOLDER
 from cache_schema.manifest import Manifest, Record
 from cache_schema.manifest_file import read_copy, read_manifest
 from cache_schema.metadata import group_documents
@@ -91,6 +91,16 @@ def verify(storage: Storage, threads: int = 4) -> Iterator[int | Verification]:
         incomplete=tuple(group.path for group in groups_of(manifest) if not group.complete and group.path in begun),
         strays=tuple(key for key in storage.keys("") if key not in known and not key.startswith(STATE_FOLDER)),
     )
+
+
+def refuse_without_journal(storage: Storage, manifest: Manifest) -> None:
+    """Raise CacheCorruptError where a finished cache has no journal at all: it was copied without its dot files."""
+    if any(group.complete for group in groups_of(manifest)) and not storage.keys(JOURNAL):
+        raise CacheCorruptError(
+            f"{storage.location} lacks {JOURNAL}, which says what is finished and what every file was: it was copied"
+            f" without the files whose names begin with a dot. Copy {STATE_FOLDER} too, as cp -a SOURCE/. and rsync -a"
+            " SOURCE/ do; it can be trained on and evaluated without, but not checked or added to"
+        )
 
 
 def planned_bytes(storage: Storage) -> int:
@@ -177,6 +187,8 @@ def _look(storage: Storage, check: _Check) -> tuple[int, list[Damage]]:
     reason = "the bytes do not match the journal's SHA-256" if not matches else "a chunk does not match its checksum"
     if len(data) != check.known.size:
         reason = f"the file has {len(data)} bytes, the journal says {check.known.size}"
+    if FileRecord.of(data.replace(b"\r\n", b"\n")) == check.known:
+        reason = "its line ends were changed, as git does to text: copy it anew, with `* -text` in .gitattributes"
     return len(data), [_damage(check.key, reason, check.group, check.array, shard, rigs or whole)]
 
 

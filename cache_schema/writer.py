@@ -16,7 +16,13 @@ from typing import TypeVar
 
 import numpy as np
 
-from cache_schema.agreement import OTHER_CACHE, refuse_difference, refuse_other_split, stored_manifest
+from cache_schema.agreement import (
+    OTHER_CACHE,
+    refuse_another_place,
+    refuse_other_split,
+    refuse_other_teacher,
+    stored_manifest,
+)
 from cache_schema.arrays import ArraySpec
 from cache_schema.errors import CacheError, CacheIncompleteError, CacheMismatchError
 from cache_schema.groups import Group, Shard, frames_of, groups_of, targets_of
@@ -36,7 +42,6 @@ from cache_schema.metadata import Documents, encode_shard, group_documents, grou
 from cache_schema.shards import ShardBytes, layout_of
 from cache_schema.storage import Storage, open_storage
 
-OTHER_TEACHER = "use another --teacher-name, or replace it with --overwrite"
 Writer = TypeVar("Writer", bound="CacheWriter")
 
 
@@ -129,7 +134,7 @@ class CacheWriter:
     """The one run that may change a cache. Use as a context manager; it holds the cache's lock.
 
     Raises CacheLockedError where another process writes, CacheMismatchError where the place already holds
-    something made with other settings; with `overwrite` that is erased instead.
+    something made with other settings; with `overwrite` that is erased instead. ConfigError where it is no cache.
     """
 
     def __init__(
@@ -151,6 +156,7 @@ class CacheWriter:
         self._held = ExitStack()
 
     def __enter__(self: Writer) -> Writer:
+        refuse_another_place(self.storage)
         self._held.enter_context(self.storage.only_writer(self.run))
         try:
             self.storage.sweep()
@@ -185,7 +191,7 @@ class CacheWriter:
         """Declare a teacher for a split and make its arrays; the frames are not touched."""
         stored = self.manifest.teachers.get(name)
         if stored is not None and self._differs(
-            lambda: refuse_difference(self.storage.location, f"teacher {name}", stored, record, remedy=OTHER_TEACHER)
+            lambda: refuse_other_teacher(self.storage.location, name, stored, record)
         ):
             self._erase_teacher(name)
         manifest = self.manifest.model_copy(update={"teachers": {**self.manifest.teachers, name: record}})

@@ -25,14 +25,20 @@ def command(
     second: Annotated[Path, typer.Argument(help="Training run that may be better.")],
     split: Annotated[str, typer.Option(help="Split on which both were scored.")] = "val",
     protocol: Annotated[str, typer.Option(help="Protocol by which both were scored.")] = "native",
+    cache: Annotated[
+        str | None, typer.Option(help="Cache on which both were scored.  [default: the data that both have scores on]")
+    ] = None,
     out: Annotated[Path | None, typer.Option(help="JSON file for all figures.")] = None,
 ) -> None:
     """Compare the students of two scored runs, rig by rig, with 95 % intervals over scenes and rigs."""
     with one_line_errors():
         from cache_schema.durable import write_atomic
-        from pipeline.study.two_runs import compare_runs
+        from cache_schema.places import refuse_other_file
+        from pipeline.study.two_runs import TwoRuns, compare_runs
 
-        found = compare_runs(first, second, split, protocol, code_version=code_version())
+        if out is not None:
+            refuse_other_file(out, "--out", TwoRuns, "comparison")
+        found = compare_runs(first, second, split, protocol, cache, code_version=code_version())
         console = terminal()
         print_comparison(console, found)
         if out is not None:

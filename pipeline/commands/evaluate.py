@@ -63,6 +63,9 @@ def command(
         for by in made.protocols:
             if (output := made.output(by)) is not None:
                 console.print(f"Written to {output}", markup=False, highlight=False, soft_wrap=True)
+        if made.label:
+            plain = "the run has scores on other data too, which stay as they are"
+            console.print(f"{made.label} is in the names because {plain}", markup=False, soft_wrap=True)
         if made.config.run is not None:
             split = "" if made.config.split == DEFAULT_SPLIT else f" --split {made.config.split}"
             report = f"fsmde report --cache {made.config.cache} --run {made.config.run}{split}"

@@ -30,7 +30,7 @@ T = TypeVar("T")
 def command(
     cache: Annotated[str, typer.Argument(help="Folder or URL of the cache.")] = "zarr",
     as_json: Annotated[bool, typer.Option("--json", help="Print everything as JSON.")] = False,
-    sheet: Annotated[Path | None, typer.Option(help="Also draw one rig, all it has, into this PNG.")] = None,
+    sheet: Annotated[Path | None, typer.Option(help="Also draw one rig, all it has, into this .png or .jpg.")] = None,
     split: Annotated[str | None, typer.Option(help="Split of the sheet.  [default: the first complete one]")] = None,
     rig: Annotated[int, typer.Option(help="Rig of the sheet.")] = 0,
     teacher: Annotated[str | None, typer.Option(help="Teacher of the sheet.  [default: the first]")] = None,
@@ -38,8 +38,13 @@ def command(
     """Say what a cache holds, how far it is, and how large; draw a rig of it."""
     with one_line_errors():
         from cache_schema import Cache
+        from cache_schema.errors import CacheCorruptError
         from cache_schema.summary import summarise
+        from cache_schema.verify import refuse_without_journal
+        from stages.picture_file import require_picture
 
+        if sheet is not None:
+            require_picture(sheet, "--sheet")
         opened = Cache(cache)
         summary = summarise(opened)
         console = terminal(stderr=as_json)
@@ -47,6 +52,10 @@ def command(
             typer.echo(summary.model_dump_json(indent=2))
         else:
             _print(console, summary)
+        try:
+            refuse_without_journal(opened.storage, opened.manifest)
+        except CacheCorruptError as lost:
+            console.print(str(lost), style="yellow", markup=False, highlight=False, soft_wrap=True)
         if sheet is not None:
             from stages.cache_teacher.sheet import write_sheet
 

@@ -28,8 +28,12 @@ def command(
         import torch
 
         from cache_schema.durable import write_atomic
+        from cache_schema.places import require_writable
         from pipeline.latency import LATENCY, measure_latency, teacher_of
+        from stages.evaluate.plan import trained_student
 
+        trained_student(run, cache)
+        require_writable(run, "--run")
         if threads is not None:
             torch.set_num_threads(threads)
         console = terminal()

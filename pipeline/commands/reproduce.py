@@ -57,10 +57,13 @@ def command(
     train.optimizer.lr=0.001, --set targets_of.ckd.normalisation=quantiles.
     """
     with one_line_errors():
+        from cache_schema.places import refuse_other_file
         from pipeline.reproduce import reference as references
         from pipeline.reproduce.run import reproduce
         from pipeline.settings import ReproduceConfig, reproduce_defaults
 
+        if write_reference is not None:
+            refuse_other_file(write_reference, "--write-reference", references.Reference, "reference")
         embedded = not root
         if embedded:
             size = size or "small"

@@ -29,13 +29,14 @@ def command(
     """
     with one_line_errors():
         from stages.cache_teacher.datasets.street.generate import execute, plan
-        from stages.cache_teacher.datasets.street.sheet import picture_format, write_sheet
+        from stages.cache_teacher.datasets.street.sheet import write_sheet
         from stages.cache_teacher.datasets.street.spec import StreetSpec
+        from stages.picture_file import require_picture
         from stages.wording import counted
 
         console = terminal()
         if sheet is not None:
-            picture_format(sheet)
+            require_picture(sheet, "--sheet")
         spec = config.build(StreetSpec, config_file, assignments or [], {"size": size})
         made = plan(spec, root, workers)
         for line in made.describe():

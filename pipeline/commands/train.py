@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated
 
@@ -14,6 +15,8 @@ from pipeline.errors import one_line_errors
 from pipeline.progress import ProgressBar
 from pipeline.terminal import terminal
 from pipeline.version import code_version
+
+FINISHED = "The run is finished; nothing was changed. To train longer or otherwise, choose another --run."
 
 
 def command(
@@ -65,21 +68,27 @@ def command(
         from stages.train.execute import execute
         from stages.train.plan import plan
         from stages.train.processes import join
-        from stages.train.rehearsal import rehearse
+        from stages.train.rehearsal import rehearsal_folder, rehearse
+        from stages.train.share import refuse_uneven
 
         settings = config.build(TrainConfig, config_file, assignments or [], options)
-        with join(settings.device) as processes:
+        place = rehearsal_folder(run) if fast_dev_run else nullcontext(run)
+        with join(settings.device) as processes, place as folder:
             console = terminal(quiet=not processes.main)
             with processes.together():
-                made = plan(settings, cache or "zarr", run)
+                made = plan(settings, cache or "zarr", folder)
+                refuse_uneven(made.config, processes.count)
             _say(console, *made.describe(), *([f"shared   by {processes.count} processes"] * (processes.count > 1)))
+            if made.finished:
+                _say(console, FINISHED, _next(made.cache, run))
+                return
             if dry_run:
                 _say(console, "Nothing was done. Run without --dry-run to train.")
                 return
             version = code_version()
             with ProgressBar(console, "steps") as progress:
                 if fast_dev_run:
-                    rehearse(settings, made.cache, run, progress, code_version=version, processes=processes)
+                    rehearse(settings, made.cache, folder, progress, code_version=version, processes=processes)
                     student = None
                 else:
                     student = execute(made, progress, code_version=version, processes=processes).student
@@ -90,16 +99,17 @@ def command(
                 console,
                 f"The student is in {student}",
                 f"Curves: tensorboard --logdir {run}",
-                f"Next: fsmde evaluate --cache {made.cache} --run {run}{_scored_split(made.cache)}",
+                _next(made.cache, run),
             )
 
 
-def _scored_split(cache: str) -> str:
-    """The option that names the split to score on, where that is not the usual one."""
+def _next(cache: str, run: Path) -> str:
+    """The command that scores the student, with the split where that is not the usual one."""
     from cache_schema import Cache
 
     splits = tuple(Cache(cache).manifest.splits)
-    return "" if "val" in splits else f" --split {splits[-1]}"
+    split = "" if "val" in splits else f" --split {splits[-1]}"
+    return f"Next: fsmde evaluate --cache {cache} --run {run}{split}"
 
 
 def _say(console: Console, *lines: str) -> None:

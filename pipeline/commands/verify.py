@@ -46,6 +46,8 @@ def command(
     with one_line_errors():
         console = terminal(stderr=as_json)
         sources = _usable_sources(cache, root, teacher or [], ego_masks, tokens, device, workers) if mend else None
+        if sources is None:
+            _refuse_without_journal(cache)
         found = _verify(cache, threads, console)
         if sources is not None and found.damages:
             _mend(cache, found, sources, console)
@@ -74,6 +76,14 @@ def _usable_sources(
     sources = Sources(root, _by_name(teachers), ego_masks, tokens, device or "auto", workers)
     require_usable(sound_manifest(open_storage(cache))[0], sources)
     return sources
+
+
+def _refuse_without_journal(cache: str) -> None:
+    from cache_schema.storage import open_storage
+    from cache_schema.verify import refuse_without_journal, sound_manifest
+
+    storage = open_storage(cache)
+    refuse_without_journal(storage, sound_manifest(storage)[0])
 
 
 def _mend(cache: str, found: Verification, sources: Sources, console: Console) -> None:

@@ -30,8 +30,11 @@ def command(
     """Show rigs of a cache in Rerun: images, LiDAR, and what the teachers and a student make of them."""
     with one_line_errors():
         from cache_schema import Cache
+        from cache_schema.places import require_file
         from pipeline.view import show
 
+        if save is not None:
+            require_file(save, "--save", (".rrd",))
         chosen = rig or range(min(10, len(Cache(cache).split(split))))
         console = terminal()
         with ProgressBar(console, "rigs") as progress:

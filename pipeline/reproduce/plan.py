@@ -18,7 +18,7 @@ from pipeline.reproduce.variants import BASELINE, METHOD, compared, training_of
 from pipeline.settings import ReproduceConfig
 from pipeline.study.data import CachedRigs, digest
 from pipeline.study.part import Part
-from pipeline.study.study import Study, refuse_contradictions
+from pipeline.study.study import Study, refuse_another_out, refuse_contradictions
 from pipeline.study.trial import Trial, what_matters
 from stages.cache_teacher import plan as cache_plan
 from stages.progress import Progress
@@ -118,6 +118,7 @@ def plan(config: ReproduceConfig, out: Path, *, code_version: str) -> Comparison
     Raises ConfigError for a split that would not be in the cache, for targets that a variant cannot learn from, and
     where `out` was made with others; DatasetError for data that cannot be read.
     """
+    refuse_another_out(out)
     if config.street is None:
         known = [part.name for part in cache_plan.plan(config.cache).splits]
     else:

@@ -10,7 +10,7 @@ from pipeline.study import result as study_result
 from pipeline.study.figures import Figure, Figures, change, figures_of, gain
 from pipeline.study.parts import seconds
 from pipeline.study.result import Row, ScoredData, StudyResult
-from pipeline.study.two_runs import read_evaluation
+from stages.evaluate.files import read_evaluation
 
 
 class Data(ScoredData):

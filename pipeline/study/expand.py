@@ -14,7 +14,7 @@ from pipeline.reproduce.variants import VARIANTS
 from pipeline.settings import cached_without_lidar, reproduce_defaults, street_without_lidar
 from pipeline.study.config import Point, StudyConfig, TrialConfig, VariantConfig
 from pipeline.study.data import CachedRigs, only_split, placed
-from pipeline.study.study import Study, refuse_contradictions
+from pipeline.study.study import Study, refuse_another_out, refuse_contradictions
 from pipeline.study.trial import Trial, share_of_steps
 from stages.train.config import UnlabelledConfig
 
@@ -45,9 +45,11 @@ def _refuse_empty_points(file: Path) -> None:
 def expand(config: StudyConfig, out: Path, *, code_version: str) -> Study:
     """Every variant at every point of the grid; nothing is changed.
 
-    Raises ConfigError for settings that a variant or a point makes wrong, or rigs that would be learned from and scored
-    on; CacheMissingError for a cache that should be there, TeacherError for a teacher that is nowhere.
+    Raises ConfigError for settings that a variant or a point makes wrong, rigs that would be learned from and scored
+    on, or a folder that holds something else; CacheMissingError for a cache that should be there, TeacherError for a
+    teacher that is nowhere.
     """
+    refuse_another_out(out)
     folder = out / "data"
     cells = [(variant, place) for place in _places(config) for variant in config.variants]
     settings = [_settings(config, variant, place) for variant, place in cells]

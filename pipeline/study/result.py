@@ -20,8 +20,8 @@ from pipeline.study.part import Failure, finished
 from pipeline.study.parts import seconds, wall_time
 from pipeline.study.study import Study
 from pipeline.study.trial import Label, Trial
-from pipeline.study.two_runs import read_evaluation
 from stages.device import choose_device
+from stages.evaluate.files import read_evaluation
 from stages.evaluate.protocol import Protocol
 from stages.evaluate.published import world_of
 from stages.evaluate.result import Evaluation

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
@@ -12,6 +12,7 @@ from pydantic import JsonValue
 
 from cache_schema.durable import write_atomic
 from cache_schema.errors import ConfigError
+from cache_schema.places import refuse_foreign, require_writable
 from pipeline.study.data import CachedRigs, digest
 from pipeline.study.part import Part
 from pipeline.study.trial import Trial
@@ -23,6 +24,9 @@ from stages.progress import Progress
 from stages.train import execute as train_execute
 from stages.train import plan as train_plan
 from stages.train.config import TrainConfig
+
+PARTS = "parts"
+"""The folder that a study is known by."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +57,7 @@ class Study:
     @property
     def records(self) -> Path:
         """Folder of the parts' records."""
-        return self.out / "parts"
+        return self.out / PARTS
 
     @property
     def teachers(self) -> Path:
@@ -131,9 +135,18 @@ def train_and_score(run: Run, progress: Progress) -> None:
         trained = train_plan.plan(run.training, run.cache, run.folder)
         train_execute.execute(trained, progress, code_version=run.code_version)
         config = EvaluateConfig(cache=run.scored, run=run.folder, split=run.split, teachers=(), device=run.device)
-        evaluate_execute.execute(evaluate_plan.plan(config), progress, code_version=run.code_version)
+        # Under the plain name whatever is there: the study's data may have been others when it was started before.
+        evaluated = replace(evaluate_plan.plan(config), label="")
+        evaluate_execute.execute(evaluated, progress, code_version=run.code_version)
     finally:
         torch.set_num_threads(before)
+
+
+def refuse_another_out(out: Path) -> None:
+    """Raise ConfigError where the folder of a study holds something else, be it one that had just begun."""
+    if not (out / PARTS).is_dir():
+        refuse_foreign(out, "--out", "study", own=("street*", "zarr*", "data", "runs"))
+    require_writable(out, "--out")
 
 
 def refuse_contradictions(study: Study) -> None:

@@ -5,13 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-from pydantic import ValidationError
-
+from cache_schema import Cache
 from cache_schema.errors import EvaluationError
 from cache_schema.manifest import Record
 from pipeline.study.figures import figures_of
 from pipeline.study.paired import Estimate, differences, drawn_figures, improvements
 from stages.evaluate.config import metrics_file
+from stages.evaluate.files import data_label, is_of, read_evaluation, results
 from stages.evaluate.protocol import Protocol, asked_by
 from stages.evaluate.result import Evaluation
 from stages.evaluate.rig_scores import read_rig_scores, rig_scores_file
@@ -46,18 +46,14 @@ class TwoRuns(Record):
     """`lidar` and `dense`: over AbsRel, SqRel, RMSE, RMSElog and 1 − δ1."""
 
 
-def compare_runs(first: Path, second: Path, split: str, protocol: str, *, code_version: str) -> TwoRuns:
-    """Compare the students of two runs from what `fsmde evaluate` left.
+def compare_runs(
+    first: Path, second: Path, split: str, protocol: str, cache: str | None = None, *, code_version: str
+) -> TwoRuns:
+    """Compare the students of two runs from what `fsmde evaluate` left, on this cache or the data of both.
 
     Raises EvaluationError where one of them was not scored, or not on the same rigs by the same protocol.
     """
-    files = [metrics_file(run, split, protocol) for run in (first, second)]
-    for run, file in zip((first, second), files, strict=True):
-        if not file.exists():
-            if not run.is_dir():
-                raise EvaluationError(f"{run}: no such folder; expected a training run")
-            asked = f"fsmde evaluate --cache ZARR --run {run} --split {split} --protocol {asked_by(protocol)}"
-            raise EvaluationError(f"{file} is not there; score the run first: {asked}")
+    files = _files(first, second, split, protocol, None if cache is None else Cache(cache))
     one, other = (read_evaluation(file) for file in files)
     rig_scores = [read_rig_scores(rig_scores_file(file)) for file in files]
     for name in ("dataset", "dataset_version", "protocol"):
@@ -98,9 +94,30 @@ def compare_runs(first: Path, second: Path, split: str, protocol: str, *, code_v
     )
 
 
-def read_evaluation(file: Path) -> Evaluation:
-    """What stage 3 wrote. Raises EvaluationError where it is damaged or of another version."""
-    try:
-        return Evaluation.model_validate_json(file.read_bytes())
-    except ValidationError as error:
-        raise EvaluationError(f"{file} is not a result of this version of fsmde; score again") from error
+def _files(first: Path, second: Path, split: str, protocol: str, cache: Cache | None) -> tuple[Path, Path]:
+    """The results to compare: on the same data where both have any, those with plain names before others."""
+    found = [_scored(run, split, protocol, cache) for run in (first, second)]
+    alike = [
+        (one, other)
+        for one, first_result in found[0].items()
+        for other, second_result in found[1].items()
+        if first_result.data_sha256 == second_result.data_sha256
+    ]
+    return alike[0] if alike else (next(iter(found[0])), next(iter(found[1])))
+
+
+def _scored(run: Path, split: str, protocol: str, cache: Cache | None) -> dict[Path, Evaluation]:
+    """Results of a run, by their files. Raises EvaluationError where there is none."""
+    if not run.is_dir():
+        raise EvaluationError(f"{run}: no such folder; expected a training run")
+    found = {file: result for file, result in results(run, split).items() if result.protocol.name == protocol}
+    label = ""
+    if cache is not None:
+        found = {file: result for file, result in found.items() if is_of(result, cache.manifest, split)}
+        label = data_label(run, cache.manifest, split) if split in cache.manifest.splits else ""
+    if not found:
+        where = "ZARR" if cache is None else cache.location
+        asked = f"fsmde evaluate --cache {where} --run {run} --split {split} --protocol {asked_by(protocol)}"
+        file = metrics_file(run, split, protocol, label)
+        raise EvaluationError(f"{file} is not there; score the run first: {asked}")
+    return found

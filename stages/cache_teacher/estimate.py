@@ -10,10 +10,14 @@ from pathlib import Path
 import numpy as np
 import zarr
 
-from cache_schema import Cache, samples_digest
+from cache_schema import Cache, TeacherRecord, samples_digest
+from cache_schema.agreement import refuse_other_teacher
 from cache_schema.arrays import ArraySpec
 from cache_schema.groups import Group, frames_of, shards_of, targets_of
+from cache_schema.manifest_file import cache_exists, read_manifest
 from cache_schema.metadata import encode_shard
+from cache_schema.storage import open_storage
+from stages.cache_teacher.cluster import open_cluster
 from stages.cache_teacher.datasets.base import SampleRef
 from stages.cache_teacher.execute import execute
 from stages.cache_teacher.plan import CachePlan, SplitPlan
@@ -27,7 +31,12 @@ def estimate(plan: CachePlan, progress: Progress, *, code_version: str) -> dict[
 
     A shard costs something for itself and something for each rig, which compression makes less than proportional
     for small arrays: both are measured, by encoding one of the rigs and then all of them.
+
+    Raises what carrying out the plan would: the errors of dataset, teacher and cache, ConfigError for the scheduler.
     """
+    if plan.config.scheduler is not None:
+        with open_cluster(plan.config.scheduler, 0, progress.note):
+            pass
     with tempfile.TemporaryDirectory() as folder:
         split = _probe(plan.splits[0])
         here = {"cache": str(Path(folder) / "probe"), "workers": None, "scheduler": None}
@@ -35,6 +44,7 @@ def estimate(plan: CachePlan, progress: Progress, *, code_version: str) -> dict[
         probe = dataclasses.replace(plan, config=config, splits=(split,))
         execute(probe, progress, code_version=code_version, task="probe a few rigs of")
         cache = Cache(config.cache)
+        _refuse_other_teacher(plan, cache.manifest.teachers[plan.teacher_name])
         rows = [shard.rigs for planned in plan.splits for shard in shards_of(planned.record)]
         groups = frames_of(cache.manifest, split.name), targets_of(cache.manifest, split.name, plan.teacher_name)
         return {
@@ -44,6 +54,16 @@ def estimate(plan: CachePlan, progress: Progress, *, code_version: str) -> dict[
             for group in groups
             for array in group.arrays
         }
+
+
+def _refuse_other_teacher(plan: CachePlan, record: TeacherRecord) -> None:
+    """Raise CacheMismatchError where the cache has another teacher of that name."""
+    storage = open_storage(plan.config.cache)
+    if plan.config.overwrite or not cache_exists(storage):
+        return
+    stored = read_manifest(storage).teachers.get(plan.teacher_name)
+    if stored is not None:
+        refuse_other_teacher(storage.location, plan.teacher_name, stored, record)
 
 
 def _stored(cache: Cache, group: Group, array: ArraySpec) -> np.ndarray:

@@ -7,16 +7,21 @@ from dataclasses import dataclass
 from itertools import combinations
 
 from cache_schema import LIDAR_CHUNK_POINTS, DatasetIdentity, ImageSpec, RigFrames, SplitRecord, samples_digest
-from cache_schema.agreement import refuse_other_split, stored_manifest
+from cache_schema.agreement import refuse_another_place, refuse_other_split, stored_manifest
 from cache_schema.arrays import whole_chunks
-from cache_schema.errors import DatasetError
+from cache_schema.errors import ConfigError, DatasetError
 from cache_schema.journal import Journal
 from cache_schema.layout import frames_group, teacher_group
-from cache_schema.storage import open_storage
+from cache_schema.manifest import ego_masks_digest, no_ego_masks
+from cache_schema.manifest_file import cache_exists
+from cache_schema.places import require_writable
+from cache_schema.storage import LocalStorage, open_storage
+from cache_schema.verify import refuse_without_journal
 from stages.cache_teacher.config import CacheTeacherConfig
 from stages.cache_teacher.datasets.base import IncompleteSample, RigDataset, SampleRef, SplitNotes
 from stages.cache_teacher.datasets.ego_masks import EgoMasks, load_ego_masks
 from stages.cache_teacher.datasets.open import open_dataset
+from stages.device import choose_device
 from stages.wording import counted
 
 SHOWN = 10
@@ -78,6 +83,11 @@ class CachePlan:
         return sum(split.record.rigs for split in self.splits)
 
     @property
+    def frames_missing(self) -> bool:
+        """Whether there are rigs without frames."""
+        return any(split.frames_done < split.record.rigs for split in self.splits)
+
+    @property
     def teacher_missing(self) -> bool:
         """Whether the teacher still has something to say."""
         return any(split.teacher_done < split.record.rigs for split in self.splits)
@@ -104,8 +114,10 @@ class CachePlan:
 def plan(config: CacheTeacherConfig) -> CachePlan:
     """Look at the dataset and the cache, change nothing.
 
-    Raises DatasetError for data that cannot be read, CacheMismatchError where the cache holds something else.
+    Raises DatasetError for data that cannot be read, CacheMismatchError where the cache holds something else, and
+    ConfigError for a place where there can be none, or a device that there is not.
     """
+    _refuse_place(config)
     dataset = open_dataset(config)
     names = config.splits or dataset.splits
     teacher_name = config.teacher.called
@@ -119,8 +131,8 @@ def plan(config: CacheTeacherConfig) -> CachePlan:
         native_size=splits[0].native_size,
     )
     if not config.overwrite:
-        _refuse_other(config.cache, identity, config.image, splits)
-    return CachePlan(
+        _refuse_other(config.cache, identity, config.image, splits, masks)
+    made = CachePlan(
         config=config,
         dataset=dataset,
         identity=identity,
@@ -128,6 +140,10 @@ def plan(config: CacheTeacherConfig) -> CachePlan:
         teacher_name=teacher_name,
         splits=splits,
     )
+    storage = open_storage(config.cache)
+    if isinstance(storage, LocalStorage) and (made.frames_missing or made.teacher_missing):
+        require_writable(storage.root, "--cache")
+    return made
 
 
 def _shared(splits: Sequence[SplitPlan]) -> Iterator[str]:
@@ -142,13 +158,34 @@ def _shared(splits: Sequence[SplitPlan]) -> Iterator[str]:
             )
 
 
-def _refuse_other(cache: str, identity: DatasetIdentity, image: ImageSpec, splits: Sequence[SplitPlan]) -> None:
-    """Raise CacheMismatchError where the cache holds something else; ego masks and teacher the writer compares."""
-    stored = stored_manifest(open_storage(cache), identity, image)
+def _refuse_place(config: CacheTeacherConfig) -> None:
+    """Raise ConfigError where a new cache would lie among something else, or its workers cannot be."""
+    storage = open_storage(config.cache)
+    refuse_another_place(storage)
+    if config.scheduler is None:
+        choose_device(config.device)
+    if not storage.shared and (config.workers or config.scheduler):
+        raise ConfigError(f"other processes do not see {config.cache}; leave out --workers and --scheduler")
+    if not isinstance(storage, LocalStorage):
+        return
+    place, root = storage.root.absolute().resolve(), config.root.absolute().resolve()
+    if place.is_relative_to(root) and not cache_exists(storage):
+        raise ConfigError(f"--cache {config.cache} would lie inside the raw data {config.root}; choose another --cache")
+
+
+def _refuse_other(
+    cache: str, identity: DatasetIdentity, image: ImageSpec, splits: Sequence[SplitPlan], masks: EgoMasks | None
+) -> None:
+    """Raise CacheMismatchError where the cache holds something else; teachers are compared once they are known."""
+    own = no_ego_masks(image) if masks is None else masks.masks
+    masks_of = {"ego_masks": len(own), "ego_masks_sha256": ego_masks_digest(own)}
+    storage = open_storage(cache)
+    stored = stored_manifest(storage, identity, image)
+    if stored is not None:
+        refuse_without_journal(storage, stored)
     for split in splits:
         known = None if stored is None else stored.splits.get(split.name)
         if known is not None:
-            masks_of = {"ego_masks": known.ego_masks, "ego_masks_sha256": known.ego_masks_sha256}
             refuse_other_split(cache, split.name, known, split.record.model_copy(update=masks_of))
 
 

@@ -22,6 +22,7 @@ from cache_schema.cache import CachedRig, CachedTargets
 from cache_schema.errors import CacheError
 from cache_schema.frames import LidarView
 from cache_schema.soft_targets import Moments, Probabilities, expand, moments_of, spread_limits
+from stages.picture_file import write_picture
 
 DPI = 150
 ROOM_FOR_PANELS_IN = 14.55
@@ -66,23 +67,25 @@ class Row:
 
 
 def write_sheet(cache: Cache, path: Path, *, split: str, rig: int, teacher: str | None) -> None:
-    """Write the sheet of one rig as a PNG file; without a teacher, its rows are left out.
+    """Write the sheet of one rig as a PNG or JPEG file; without a teacher, its rows are left out.
 
-    Raises CacheMissingError or CacheIncompleteError for the split and the teacher, CacheError for the rig.
+    Raises CacheMissingError or CacheIncompleteError for the split and the teacher, CacheError for the rig, ConfigError
+    for the file.
     """
-    figure = draw(cache, split=split, rig=rig, teacher=teacher)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(png(figure))
+    write_picture(path, _pixels(draw(cache, split=split, rig=rig, teacher=teacher)), dpi=(DPI, DPI))
 
 
 def png(figure: Figure) -> bytes:
     """A drawn sheet as a PNG file."""
+    file = io.BytesIO()
+    Image.fromarray(_pixels(figure)).save(file, "PNG", dpi=(DPI, DPI))
+    return file.getvalue()
+
+
+def _pixels(figure: Figure) -> RGB:
     canvas: Any = FigureCanvasAgg(figure)  # matplotlib gives it no types
     canvas.draw()
-    opaque = np.asarray(canvas.buffer_rgba())[..., :3]
-    file = io.BytesIO()
-    Image.fromarray(np.ascontiguousarray(opaque)).save(file, "PNG", dpi=(DPI, DPI))
-    return file.getvalue()
+    return np.ascontiguousarray(np.asarray(canvas.buffer_rgba())[..., :3])
 
 
 def draw(cache: Cache, *, split: str, rig: int, teacher: str | None) -> Figure:

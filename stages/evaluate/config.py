@@ -32,7 +32,7 @@ class EvaluateConfig(BaseModel):
     device: str = "auto"
 
 
-def metrics_file(run: Path, split: str, protocol: str = DEFAULT_PROTOCOL) -> Path:
-    """Where the scores of a run are written; what is not the default is in the name."""
-    chosen = ((split, DEFAULT_SPLIT), (protocol, DEFAULT_PROTOCOL))
+def metrics_file(run: Path, split: str, protocol: str = DEFAULT_PROTOCOL, data: str = "") -> Path:
+    """Where the scores of a run are written; what is not the default is in the name, `data` as `files.data_label`."""
+    chosen = ((split, DEFAULT_SPLIT), (protocol, DEFAULT_PROTOCOL), (data, ""))
     return run / ("-".join(["metrics", *(name for name, default in chosen if name != default)]) + ".json")

@@ -10,6 +10,7 @@ from cache_schema import CachedRig
 from cache_schema.durable import write_atomic
 from cache_schema.errors import EvaluationError
 from stages.device import choose_device
+from stages.evaluate.files import data_sha256
 from stages.evaluate.parts import intervals, part_scores, worst_rigs
 from stages.evaluate.plan import EvaluationPlan
 from stages.evaluate.prediction import aligned, compare
@@ -119,6 +120,7 @@ class _Table:
             dataset=self._dataset.name,
             dataset_version=self._dataset.version,
             split=config.split,
+            data_sha256=data_sha256(self._plan.cache.manifest, config.split),
             rigs=len(self._plan.frames),
             protocol=self.protocol,
             scores=tuple(score for score in scores if score.truth == "lidar"),

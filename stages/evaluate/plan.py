@@ -7,7 +7,10 @@ from pathlib import Path
 
 from cache_schema import Cache, FrameReader, TargetReader
 from cache_schema.errors import ConfigError, EvaluationError
+from cache_schema.places import require_writable
+from stages.device import choose_device
 from stages.evaluate.config import EvaluateConfig, metrics_file
+from stages.evaluate.files import data_label
 from stages.evaluate.protocol import Protocol, TruthName, protocol
 from stages.train.student import student_sha256
 
@@ -24,6 +27,8 @@ class EvaluationPlan:
     student_folder: Path | None
     student_sha256: str | None
     """Digest of the student's weights."""
+    label: str = ""
+    """What the names of results say of the data, where the run has results on others."""
 
     @property
     def truths(self) -> tuple[TruthName, ...]:
@@ -32,14 +37,16 @@ class EvaluationPlan:
 
     def output(self, by: Protocol) -> Path | None:
         """Where a protocol's result is written: into the run, if there is one."""
-        return None if self.config.run is None else metrics_file(self.config.run, self.config.split, by.name)
+        return (
+            None if self.config.run is None else metrics_file(self.config.run, self.config.split, by.name, self.label)
+        )
 
 
 def plan(config: EvaluateConfig) -> EvaluationPlan:
     """Open the cache and check the run, change nothing.
 
-    Raises CacheMissingError, CacheIncompleteError, ConfigError (protocol), EvaluationError (no student there) or
-    TrainingError (one without weights).
+    Raises CacheMissingError, CacheIncompleteError, ConfigError (protocol, device, a run that cannot be written),
+    EvaluationError (no student there) or TrainingError (one without weights).
     """
     cache = Cache(config.cache)
     frames = cache.split(config.split)
@@ -50,6 +57,11 @@ def plan(config: EvaluateConfig) -> EvaluationPlan:
         )
     names = frames.record.teachers_complete if config.teachers is None else config.teachers
     student = None if config.run is None else trained_student(config.run, config.cache)
+    label = ""
+    if config.run is not None:
+        require_writable(config.run, "--run")
+        choose_device(config.device)
+        label = data_label(config.run, cache.manifest, config.split)
     return EvaluationPlan(
         config=config,
         protocols=_protocols(config, cache),
@@ -58,6 +70,7 @@ def plan(config: EvaluateConfig) -> EvaluationPlan:
         teachers={name: cache.targets(config.split, name) for name in names},
         student_folder=student,
         student_sha256=None if student is None else student_sha256(student),
+        label=label,
     )
 
 

@@ -105,6 +105,8 @@ class Evaluation(Result):
     dataset: str
     dataset_version: str
     split: str
+    data_sha256: str | None = None
+    """Digest of what was scored on: its dataset, rigs and images."""
     rigs: int
     protocol: Protocol
     scores: tuple[SubjectScores, ...]

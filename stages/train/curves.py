@@ -14,12 +14,12 @@ from torch.utils.tensorboard.writer import SummaryWriter
 class Curves:
     """Writes named figures every so many steps, or nothing where there is no folder. Use as a context manager.
 
-    A resumed run says from which step on: what an interrupted one had drawn beyond it is taken back.
+    A resumed run says which step is done: what an interrupted one had drawn beyond it is taken back.
     """
 
     def __init__(self, folder: Path | None, first_step: int, log_every: int) -> None:
         self.log_every = log_every
-        self._writer = None if folder is None else SummaryWriter(str(folder), purge_step=first_step)
+        self._writer = None if folder is None else SummaryWriter(str(folder), purge_step=first_step + 1)
         self._last = (first_step, time.perf_counter())
 
     def __enter__(self) -> Curves:
@@ -30,6 +30,11 @@ class Curves:
     ) -> None:
         if self._writer is not None:
             self._writer.close()
+
+    def flush(self) -> None:
+        """Have all points in the file."""
+        if self._writer is not None:
+            self._writer.flush()
 
     def draw(self, step: int, values: dict[str, float]) -> None:
         """Add a point to every curve, and one for the speed, if the step is one to log."""

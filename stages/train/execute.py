@@ -43,6 +43,7 @@ from stages.train.share import WHOLE, Share, SharedBatches, refuse_uneven
 from stages.train.stop import StopRequest
 from stages.train.student import Student, load_student, save_student
 from stages.train.student.encoder import load_encoder_weights
+from stages.train.student.files import same_student
 from stages.train.update import update
 from stages.train.watch import Watch
 
@@ -65,12 +66,14 @@ def execute(
     checkpoint stays; the same plan made anew goes on from there, with any number of processes.
     """
     processes = alone(plan.config.device) if processes is None else processes
+    refuse_different(plan, processes)
+    if plan.finished:
+        return TrainResult(0, {}, plan.run / STUDENT)
     with ExitStack() as held:
         with processes.together():
             refuse_uneven(plan.config, processes.count)
             if processes.main:
                 held.enter_context(only_trainer(plan.run))
-        refuse_different(plan, processes)
         with processes.together():
             training = start_training(plan, processes.device)
             if processes.main:
@@ -102,6 +105,7 @@ def train(plan: TrainPlan, training: Training, processes: Processes, progress: P
             state = watch.look(training, state)
             ends = plan.ends_at(state)
             if ends or state.is_best or state.step % config.checkpoint_every == 0:
+                curves.flush()  # a run that is killed goes on from the checkpoint, with the points up to it
                 save(plan.run, state, training, processes)
             if ends:
                 break
@@ -131,7 +135,7 @@ def start_training(plan: TrainPlan, device: torch.device) -> Training:
 def refuse_different(plan: TrainPlan, processes: Processes) -> None:
     """Raise TrainingError where the processes were started for different runs, or do not see the same folder."""
     last = "no checkpoint" if plan.checkpoint is None else str(plan.checkpoint)
-    first, *others = processes.gather((record_digest(plan.config), plan.manifest_sha256, last))
+    first, *others = processes.gather((record_digest(plan.config), plan.manifest_sha256, last, plan.finished))
     with processes.together():
         if processes.main and any(other != first for other in others):
             raise TrainingError(
@@ -218,9 +222,15 @@ def _stream(
 
 
 def store_student(run: Path, state: TrainState, training: Training) -> Path:
-    """Put the student where stage 3 looks for it: the one with the best score, or the last where none was scored."""
-    best = None if state.best is None else load_student(checkpoint_folder(run, state.best.step))
+    """Put the student where stage 3 looks for it: the one with the best score, or the last where none was scored.
+
+    One that is there already and the same stays, with its model card.
+    """
+    chosen = checkpoint_folder(run, state.step if state.best is None else state.best.step)
     folder = run / STUDENT
+    if same_student(chosen, folder):
+        return folder
+    best = None if state.best is None else load_student(chosen)
     if folder.exists():
         remove_folder(folder)
     write_folder(folder, lambda aside: save_student(aside, best or training.student))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -10,14 +10,25 @@ import torch
 from cache_schema import Cache, DatasetIdentity, FrameReader, Manifest
 from cache_schema.errors import CacheMissingError, ConfigError
 from cache_schema.manifest import Normalisation, differing_fields, record_digest
+from cache_schema.places import require_writable
 from cache_schema.storage import LocalStorage
 from stages.device import choose_device
 from stages.train.augment.mirror import mirrored_pairs
-from stages.train.checkpoint import KEPT, TrainState, checkpoints, read_state
+from stages.train.checkpoint import KEPT, TrainState, checkpoint_folder, checkpoints, read_state
 from stages.train.config import TrainConfig, UnlabelledConfig
-from stages.train.precision import resolve_precision
-from stages.train.run_folder import STUDENT, TrainingData, refuse_another_run, split_record, training_data
+from stages.train.precision import refuse_unsupported, resolve_precision
+from stages.train.run_folder import (
+    STUDENT,
+    TrainingData,
+    refuse_another_folder,
+    refuse_another_run,
+    split_record,
+    training_data,
+)
 from stages.train.student import Student
+from stages.train.student.encoder import backbone_config
+from stages.train.student.encoder_source import check_source
+from stages.train.student.files import same_student
 from stages.wording import counted
 
 
@@ -41,6 +52,8 @@ class TrainPlan:
     done: TrainState | None
     """How far the run is; none for a new one."""
     weights: int
+    finished: bool = False
+    """Whether the student is stored already, and nothing is left to do."""
 
     @property
     def steps_done(self) -> int:
@@ -77,14 +90,16 @@ class TrainPlan:
         stopped = ", stopped early" if self.steps_done < self.steps and self.ended else ""
         parts = f" in {config.accumulate} parts" if config.accumulate > 1 else ""
         head = f"{config.student.bins} bins" if config.student.head == "bins" else "no bins"
+        done = "all done" if self.finished and self.done is None else f"{self.steps_done} done"
+        room = "finished" if self.finished else f"up to {self.checkpoint_bytes / 1e6:.0f} MB of checkpoints"
         lines = [
             f"cache    {self.cache}: {dataset.name} {dataset.version}, split {config.split}, {counted(rigs, 'rig')}"
             f" of {len(dataset.cameras)} views",
             f"teacher  {config.teacher or 'none: LiDAR only'}",
             f"student  {self.weights / 1e6:.1f} M weights, {width} × {height} images, {head}",
             f"steps    {self.steps} of {counted(batch, 'rig')}{parts} ({self.steps * batch / rigs:.1f} epochs),"
-            f" {config.precision}; {self.steps_done} done{stopped}",
-            f"run      {self.run}, up to {self.checkpoint_bytes / 1e6:.0f} MB of checkpoints",
+            f" {config.precision}; {done}{stopped}",
+            f"run      {self.run}, {room}",
         ]
         if config.unlabelled is not None and further is not None:
             lines.insert(
@@ -106,12 +121,14 @@ def plan(config: TrainConfig, cache: str | Path, run: Path) -> TrainPlan:
     """Look at the cache and the run's folder, change nothing.
 
     Raises CacheMissingError or CacheIncompleteError for a split or teacher that cannot be read, ConfigError for
-    settings that contradict the cache, TrainingError for a folder that holds another run.
+    settings that contradict the cache, and for a folder that holds something else than a run or cannot be written,
+    TrainingError for one that holds another run.
     """
     opened = Cache(cache)
     frames = opened.split(config.split)
     if isinstance(opened.storage, LocalStorage) and run.resolve().is_relative_to(opened.storage.root.resolve()):
         raise ConfigError(f"the run {run} would lie inside the cache {cache}; choose another --run")
+    refuse_another_folder(run)
     _refuse_without_points(
         frames,
         f"{opened.location}: the rigs of split {config.split} have no LiDAR point, from which the scale comes; train"
@@ -145,7 +162,7 @@ def plan(config: TrainConfig, cache: str | Path, run: Path) -> TrainPlan:
     last = next(reversed(checkpoints(run)), None)
     if last is not None or (run / STUDENT).exists():
         refuse_another_run(run, resolved, data)
-    return TrainPlan(
+    made = TrainPlan(
         config=resolved,
         cache=opened.location,
         unlabelled_cache=unlabelled_cache.location,
@@ -157,6 +174,22 @@ def plan(config: TrainConfig, cache: str | Path, run: Path) -> TrainPlan:
         done=None if last is None else read_state(last),
         weights=_count_weights(resolved),
     )
+    if _is_finished(made):
+        return replace(made, finished=True)
+    require_writable(run, "--run")
+    refuse_unsupported(resolved.precision, choose_device(resolved.device))
+    if resolved.encoder_weights is not None and last is None:
+        check_source(resolved.encoder_weights, backbone_config(resolved.student.encoder))
+    return made
+
+
+def _is_finished(plan: TrainPlan) -> bool:
+    """Whether the student is there, and that of its checkpoint: someone may have removed checkpoints for room."""
+    student = plan.run / STUDENT
+    if plan.done is None:
+        return student.exists()
+    best = checkpoint_folder(plan.run, plan.done.step if plan.done.best is None else plan.done.best.step)
+    return plan.ended and (same_student(best, student) if best.exists() else student.exists())
 
 
 def _refuse_without_points(frames: FrameReader, reason: str) -> None:

@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
+from cache_schema.errors import ConfigError
+from cache_schema.places import refuse_inside, require_writable
 from stages.progress import Progress
 from stages.train.config import TrainConfig
 from stages.train.execute import execute
@@ -16,23 +21,15 @@ VALIDATED_RIGS = 4
 
 
 def rehearse(
-    config: TrainConfig, cache: str | Path, run: Path, progress: Progress, *, code_version: str, processes: Processes
+    config: TrainConfig, cache: str | Path, folder: Path, progress: Progress, *, code_version: str, processes: Processes
 ) -> dict[str, float]:
-    """Train, validate, draw, write checkpoints and store a student as the run would, for `STEPS` steps.
+    """Train, validate, draw, write checkpoints and store a student as a run would, for `STEPS` steps.
 
-    Beside the folder of the run, which is not touched; nothing is left but the last losses, by name, which are
-    returned. Raises what the run would raise.
+    In a `rehearsal_folder`; returns the last losses, by name. Raises what the run would raise.
     """
-    folder = rehearsal_folder(run)
-    try:
-        with processes.together():
-            if processes.main:
-                shutil.rmtree(folder, ignore_errors=True)
+    with processes.together():
         made = plan(shortened(config), cache, folder)
-        return execute(made, progress, code_version=code_version, processes=processes).losses
-    finally:
-        if processes.main:
-            shutil.rmtree(folder, ignore_errors=True)
+    return execute(made, progress, code_version=code_version, processes=processes).losses
 
 
 def shortened(config: TrainConfig) -> TrainConfig:
@@ -54,6 +51,20 @@ def shortened(config: TrainConfig) -> TrainConfig:
     )
 
 
-def rehearsal_folder(run: Path) -> Path:
-    """Where a run is rehearsed."""
-    return run.with_name(f"{run.name}.fast-dev-run")
+@contextmanager
+def rehearsal_folder(run: Path) -> Iterator[Path]:
+    """A new folder where a run is rehearsed, gone afterwards: on the run's disk, or where that cannot be with `TMPDIR`.
+
+    What the folder of the run holds does not matter, and is not touched.
+    """
+    beside: Path | None = next(place for place in run.absolute().parents if place.is_dir())
+    try:
+        refuse_inside(run, "--run", "rehearsal")
+        require_writable(beside or run, "--run")
+    except ConfigError:
+        beside = None
+    folder = Path(tempfile.mkdtemp(prefix=f".{run.name}.fast-dev-run-", dir=beside))
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)

@@ -10,6 +10,7 @@ run/
 
 from __future__ import annotations
 
+import json
 import platform
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -25,6 +26,7 @@ from cache_schema.durable import write_atomic
 from cache_schema.errors import TrainingError
 from cache_schema.lock import locked
 from cache_schema.manifest import Record, differing_fields
+from cache_schema.places import refuse_foreign
 from stages.train.config import TrainConfig
 from stages.train.stored import read_record
 
@@ -111,6 +113,22 @@ def this_session(first_step: int, device: torch.device, processes: int, code_ver
         processes=processes,
         versions={"python": platform.python_version()} | {library: version(library) for library in LIBRARIES},
     )
+
+
+def refuse_another_folder(run: Path) -> None:
+    """Raise ConfigError where a folder holds something else than a run, be it one that had just begun."""
+    begun = (run / PROVENANCE).is_file() and _speaks_of_sessions(run / PROVENANCE)
+    if not begun:
+        refuse_foreign(run, "--run", "training run", own=(LOCK,))
+
+
+def _speaks_of_sessions(file: Path) -> bool:
+    """Whether a file is the provenance of a run; one that cannot be read may be, and is refused where it is read."""
+    try:
+        stored = json.loads(file.read_bytes())
+    except (OSError, ValueError):
+        return True
+    return isinstance(stored, dict) and "sessions" in stored
 
 
 @contextmanager

@@ -25,7 +25,7 @@ SURFACE = {
     },
     "evaluate": {"--cache", "--run", "--split", "--protocol", "--teacher", "--device", "--config", "--set"},
     "report": {"--run", "--cache", "--split", "--rig", "--device"},
-    "compare": {"first", "second", "--split", "--protocol", "--out"},
+    "compare": {"first", "second", "--split", "--protocol", "--cache", "--out"},
     "latency": {"--run", "--cache", "--teacher", "--split", "--threads", "--device"},
     "view": {"--cache", "--run", "--split", "--rig", "--save", "--connect", "--device"},
     "inspect": {"cache", "--json", "--sheet", "--split", "--rig", "--teacher"},

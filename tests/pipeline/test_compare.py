@@ -83,6 +83,7 @@ def test_a_run_that_was_not_scored(cli: Cli, runs: Path) -> None:
 
 def test_other_rigs(cli: Cli, cache_world: Cli, world: Path, runs: Path) -> None:
     assert cache_world(world, runs / "fewer", "--limit", "2").exit_code == 0
+    (runs / "b" / "metrics.json").unlink()
     assert cli("evaluate", "--cache", runs / "fewer", "--run", runs / "b", "--device", "cpu").exit_code == 0
     message = one_line(cli("compare", runs / "a", runs / "b"))
     assert "are of other rigs (" in message

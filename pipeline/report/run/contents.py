@@ -12,14 +12,14 @@ from pydantic import ValidationError
 
 from cache_schema import Cache
 from cache_schema.errors import EvaluationError
+from cache_schema.places import require_writable
 from pipeline.latency import LATENCY, Latency
 from pipeline.report.curves import Curve, read_curves, smoothed
 from pipeline.report.run.tables import STUDENT
 from pipeline.report.seen import Seen, see
 from pipeline.rigs import refuse_unknown
-from pipeline.study.two_runs import read_evaluation
 from stages.device import choose_device
-from stages.evaluate.config import metrics_file
+from stages.evaluate.files import data_label, is_of, results
 from stages.evaluate.plan import trained_student
 from stages.evaluate.protocol import PROTOCOLS, asked_by
 from stages.evaluate.result import Evaluation
@@ -50,6 +50,8 @@ class Contents:
     provenance: Provenance
     curves: Mapping[str, Curve]
     latency: Latency | None
+    label: str
+    """What the names of files say of the data, where the run has results on others."""
     rigs: tuple[Seen, ...]
     """That pictures show, the first ones those that were asked for."""
     centres_m: Float[np.ndarray, "V K"] | None
@@ -79,6 +81,7 @@ def gather(run: Path, cache: str, split: str, rigs: Sequence[int] | None, device
     """
     if not run.is_dir():
         raise EvaluationError(f"{run}: no such folder; expected a training run")
+    require_writable(run, "--run")
     student_folder = trained_student(run, cache)
     opened = Cache(cache)
     count = len(opened.split(split))
@@ -107,6 +110,7 @@ def gather(run: Path, cache: str, split: str, rigs: Sequence[int] | None, device
         provenance=provenance,
         curves=_curves(run),
         latency=_latency(run, cache),
+        label=data_label(run, opened.manifest, split),
         rigs=tuple(seen),
         centres_m=None if bins is None else bins.centres_m[0].float().cpu().numpy(),
     )
@@ -115,18 +119,19 @@ def gather(run: Path, cache: str, split: str, rigs: Sequence[int] | None, device
 def _evaluations(run: Path, cache: Cache, split: str) -> tuple[Evaluation, ...]:
     """Of the run's student on this split, by every protocol."""
     again = f"fsmde evaluate --cache {cache.location} --run {run} --split {split}"
-    files = sorted(run.glob(f"{metrics_file(run, split).stem}*.json"))
-    found = [each for each in map(read_evaluation, files) if each.split == split]
-    if not found:
+    known = list(results(run, split).values())
+    if not known:
         raise EvaluationError(f"{run} was not scored on split {split}; score it first: {again}")
+    found = [each for each in known if is_of(each, cache.manifest, split)] or known
     again += "".join(f" --protocol {asked_by(each.protocol.name)}" for each in found)
     dataset, rigs, student = cache.manifest.dataset, len(cache.split(split)), student_sha256(run / "student")
     for each in found:
         if each.student_sha256 != student:
             raise EvaluationError(f"the student in {run} is not the one that was scored; score it again: {again}")
         scored, here = (each.dataset, each.dataset_version, each.rigs), (dataset.name, dataset.version, rigs)
-        if scored != here:
+        if not is_of(each, cache.manifest, split):
             was, holds = (f"{name} {version} with {counted(count, 'rig')}" for name, version, count in (scored, here))
+            holds += " otherwise" if scored == here else ""
             raise EvaluationError(
                 f"{run} was scored on {was}, {cache.location} holds {holds}; give the other --cache, or score it "
                 f"again: {again}"

@@ -30,23 +30,25 @@ class Written:
 
 
 def write_report(contents: Contents) -> Written:
-    """Draw everything and write it into the run's folder, in the place of an earlier report of the same split.
+    """Draw everything and write it into the run's folder, in the place of an earlier report of the same data.
 
-    The card has the scores of the usual split, where there is a report of that.
+    The card has the scores of the usual split of the data that were scored first, where there is a report of that.
     """
-    run, split = contents.run, contents.main.split
-    pictures = {seen.index: run / PICTURES / f"{split}-{seen.index:06d}.png" for seen in contents.rigs}
+    run, split, label = contents.run, contents.main.split, contents.label
+    usual = split == DEFAULT_SPLIT and not label
+    drawn = "-".join(filter(None, (split, label)))
+    pictures = {seen.index: run / PICTURES / f"{drawn}-{seen.index:06d}.png" for seen in contents.rigs}
     for seen in contents.rigs:
         write_atomic(pictures[seen.index], picture(seen))
-    for earlier in set((run / PICTURES).glob(f"{split}-[0-9]*.png")) - set(pictures.values()):
+    for earlier in set((run / PICTURES).glob(f"{drawn}-{'[0-9]' * 6}.png")) - set(pictures.values()):
         earlier.unlink()
     html = page(contents).encode()
-    name = "report" if split == DEFAULT_SPLIT else f"report-{split}"
+    name = "-".join(filter(None, ("report", "" if split == DEFAULT_SPLIT else split, label)))
     links = {index: file.relative_to(run).as_posix() for index, file in pictures.items()}
     written = Written(
         page=run / f"{name}.html",
         markdown=run / f"{name}.md",
-        card=run / "student" / CARD if split == DEFAULT_SPLIT or not (run / "report.html").exists() else None,
+        card=run / "student" / CARD if usual or not (run / "report.html").exists() else None,
         pictures=tuple(pictures.values()),
         page_bytes=len(html),
     )

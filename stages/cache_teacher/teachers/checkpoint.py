@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from huggingface_hub import HfApi, constants, snapshot_download, try_to_load_from_cache
-from huggingface_hub.errors import OfflineModeIsEnabled, RepositoryNotFoundError, RevisionNotFoundError
+from huggingface_hub import constants, try_to_load_from_cache
 
 from cache_schema.errors import TeacherError
+from stages import hub
 from stages.cache_teacher.teachers import street
-from stages.cache_teacher.teachers.messages import one_line
 from stages.json_text import BadJsonError, json_value
 from stages.text import POINTER, is_pointer_file
 from stages.user_path import user_path
@@ -24,10 +22,6 @@ WEIGHTS = "model.safetensors"
 WEIGHTS_INDEX = "model.safetensors.index.json"
 WANTED_FROM_HUB = [CONFIG, PROCESSOR, WEIGHTS, WEIGHTS_INDEX, "model-*-of-*.safetensors"]
 
-HUB_TIMEOUT_S = 5.0
-"""How long the hub may take to answer the first question; the hub's own client would retry for minutes."""
-
-_HUB_ID = re.compile(r"\w[\w.-]*(/\w[\w.-]*)?")
 _OWN_FOLDER = f"pass a folder written by save_pretrained, such as --teacher ./my-teacher, or {street.NAME}, fsmde's own"
 
 
@@ -105,7 +99,7 @@ def _of_the_package(revision: str | None) -> Checkpoint:
 def refuse_nowhere(name_or_path: str) -> None:
     """Raise TeacherError on what is neither the package's teacher nor a folder, and cannot be a hub id either."""
     known = name_or_path == street.NAME or user_path(name_or_path).is_dir()
-    if not known and not _HUB_ID.fullmatch(name_or_path):
+    if not known and not hub.HUB_ID.fullmatch(name_or_path):
         raise TeacherError(f"no folder {name_or_path}, and it is not a hub id (owner/name) either; {_OWN_FOLDER}")
 
 
@@ -126,30 +120,15 @@ def _cached_snapshot(repo_id: str, revision: str | None) -> Path | None:
 def _download(repo_id: str, revision: str | None) -> Path:
     teacher = f"teacher {repo_id!r}" + (f" at revision {revision!r}" if revision else "")
     try:
-        HfApi().model_info(repo_id, revision=revision, timeout=HUB_TIMEOUT_S)
-    except Exception as error:  # the client's errors have no common base
+        hub.ask(repo_id, revision)
+    except hub.HubError as error:
         raise TeacherError(
-            f"{teacher} is not (completely) in the hub cache {constants.HF_HUB_CACHE}, and {_why(error)}; {_OWN_FOLDER}"
+            f"{teacher} is not (completely) in the hub cache {constants.HF_HUB_CACHE}, and {error}; {_OWN_FOLDER}"
         ) from error
     try:
-        folder = snapshot_download(
-            repo_id, revision=revision, cache_dir=constants.HF_HUB_CACHE, allow_patterns=WANTED_FROM_HUB
-        )
-    except Exception as error:
-        raise TeacherError(
-            f"{teacher}: the download to {constants.HF_HUB_CACHE} broke off ({one_line(error)}); run again to go on"
-        ) from error
-    return Path(folder)
-
-
-def _why(error: Exception) -> str:
-    if isinstance(error, RevisionNotFoundError):
-        return f"the hub {constants.ENDPOINT} has no such revision"
-    if isinstance(error, RepositoryNotFoundError):
-        return f"the hub {constants.ENDPOINT} has no such model, or shows it only after `hf auth login`"
-    if isinstance(error, OfflineModeIsEnabled):
-        return "HF_HUB_OFFLINE forbids asking the hub"
-    return f"the hub {constants.ENDPOINT} could not be reached ({one_line(error)})"
+        return hub.download(repo_id, WANTED_FROM_HUB, revision)
+    except hub.HubError as error:
+        raise TeacherError(f"{teacher}: {error}") from error
 
 
 def _complete(folder: Path, id: str, revision: str | None) -> Checkpoint:  # noqa: A002

@@ -16,11 +16,11 @@ from stages.cache_teacher.teachers.base import BinPrediction, PointPrediction, T
 from stages.cache_teacher.teachers.features import FeatureTap
 from stages.cache_teacher.teachers.heads import Maps, head_for
 from stages.cache_teacher.teachers.identify import identified
-from stages.cache_teacher.teachers.messages import one_line
 from stages.cache_teacher.teachers.network import load_network
 from stages.cache_teacher.teachers.network_input import NetworkInput, show
 from stages.cache_teacher.teachers.preprocess import Preprocessor
 from stages.cache_teacher.teachers.rig_batch import equally_sized, in_order
+from stages.wording import one_line
 
 Features = Float[Tensor, "V D hf wf"]
 

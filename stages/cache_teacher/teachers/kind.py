@@ -18,11 +18,6 @@ def teacher_kind(config: Any, asked: TeacherKind | None = None) -> TeacherKind:
 
     Raises TeacherError for an architecture that is not known, and for a kind it cannot have.
     """
-    if config.model_type == "prompt_depth_anything":
-        raise TeacherError(
-            "Prompt Depth Anything needs a depth measurement beside the image, and without one its output is depth"
-            " with an unknown shift, which no teacher kind describes; use a Depth Anything checkpoint"
-        )
     usual = _usual_kind(config)
     if asked is None:
         if usual is None:

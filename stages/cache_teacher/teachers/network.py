@@ -10,19 +10,16 @@ from typing import Any
 import torch
 from torch import nn
 from transformers import AutoConfig
-from transformers.models.auto.modeling_auto import (
-    MODEL_FOR_DEPTH_ESTIMATION_MAPPING,
-    MODEL_FOR_DEPTH_ESTIMATION_MAPPING_NAMES,
-)
+from transformers.models.auto.modeling_auto import MODEL_FOR_DEPTH_ESTIMATION_MAPPING
 from transformers.utils import logging as transformers_logging
 
 from cache_schema.errors import TeacherError
 from stages.cache_teacher.teachers.checkpoint import CONFIG, Checkpoint
-from stages.cache_teacher.teachers.messages import one_line
 from stages.cache_teacher.teachers.street.model import MODEL_TYPE as STREET  # registers the model, too
+from stages.wording import one_line
 
-ARCHITECTURES = (*MODEL_FOR_DEPTH_ESTIMATION_MAPPING_NAMES, STREET)
-"""Types of depth models that can be loaded: those of transformers, and ours."""
+ARCHITECTURES = ("depth_anything", "depth_pro", "dpt", "glpn", "zoedepth", STREET)
+"""Types of depth models whose processor, output and backbone are known: of transformers', and ours."""
 
 
 def load_config(checkpoint: Checkpoint) -> Any:
@@ -31,9 +28,14 @@ def load_config(checkpoint: Checkpoint) -> Any:
     Raises TeacherError for a checkpoint that is not a depth model, and for settings transformers cannot use.
     """
     model_type = checkpoint.config.get("model_type")
+    if model_type == "prompt_depth_anything":
+        raise TeacherError(
+            "Prompt Depth Anything needs a depth measurement beside the image, and without one its output is depth"
+            " with an unknown shift, which no teacher kind describes; use a Depth Anything checkpoint"
+        )
     if model_type not in ARCHITECTURES:
         raise TeacherError(
-            f"teacher {checkpoint.id} is a {model_type!r} model, not a depth estimator that transformers knows:"
+            f"teacher {checkpoint.id} is a {model_type!r} model, not a depth estimator that fsmde can read:"
             f" expected one of {', '.join(ARCHITECTURES)}"
         )
     try:

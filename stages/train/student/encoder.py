@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
-from huggingface_hub.constants import HF_HUB_CACHE
 from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 from transformers import ResNetBackbone, ResNetConfig
 
-from cache_schema.errors import ConfigError, TrainingError
+from cache_schema.errors import TrainingError
 from stages.train.config import EncoderConfig
+from stages.train.student.encoder_source import check_source, find_weights
+from stages.wording import one_line
 
 STAGES = ("stage1", "stage2", "stage3", "stage4")
 
@@ -56,27 +55,10 @@ def load_encoder_weights(encoder: Encoder, config: EncoderConfig, source: str) -
     Raises TrainingError where the source cannot be read, ConfigError where it is another network.
     """
     wanted = backbone_config(config)
-    _refuse_other_architecture(_read(ResNetConfig, source), wanted, source)
-    loaded, info = _read(ResNetBackbone, source, config=wanted, use_safetensors=True, output_loading_info=True)
-    if info["missing_keys"]:
-        missing = ", ".join(sorted(info["missing_keys"])[:3])
-        raise TrainingError(f"{source} lacks {len(info['missing_keys'])} weights of a ResNet, among them {missing}")
-    encoder.backbone.load_state_dict(loaded.state_dict())
-
-
-def _read(kind: Any, source: str, **options: Any) -> Any:
+    check_source(source, wanted)
+    folder = find_weights(source)
     try:
-        return kind.from_pretrained(source, **options)
-    except (OSError, ValueError) as error:
-        raise TrainingError(
-            f"encoder weights {source!r} cannot be read: they are neither a folder with config.json and "
-            f"model.safetensors nor a model id found on the hub or in {HF_HUB_CACHE}; "
-            "set encoder_weights to such a folder, or leave it out to start from random weights"
-        ) from error
-
-
-def _refuse_other_architecture(found: ResNetConfig, wanted: ResNetConfig, source: str) -> None:
-    names = [name for name in EncoderConfig.model_fields if getattr(found, name) != getattr(wanted, name)]
-    if names:
-        settings = ", ".join(f"student.encoder.{name}={getattr(found, name)}" for name in names)
-        raise ConfigError(f"encoder weights {source!r} are of another network; to use them set {settings}")
+        loaded = ResNetBackbone.from_pretrained(folder, config=wanted, use_safetensors=True, local_files_only=True)
+    except (OSError, ValueError, RuntimeError) as error:
+        raise TrainingError(f"encoder weights {source!r} cannot be loaded from {folder} ({one_line(error)})") from error
+    encoder.backbone.load_state_dict(loaded.state_dict())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import filecmp
 import hashlib
 from pathlib import Path
 
@@ -42,6 +43,12 @@ def student_sha256(folder: Path) -> str:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
         raise TrainingError(f"{folder / WEIGHTS} does not hold the weights of a student: {error}") from error
+
+
+def same_student(one: Path, other: Path) -> bool:
+    """Whether two folders hold the same student, to the byte."""
+    files = [(one / name, other / name) for name in (CONFIG, WEIGHTS)]
+    return all(a.is_file() and b.is_file() and filecmp.cmp(a, b, shallow=False) for a, b in files)
 
 
 def read_config(folder: Path) -> StudentConfig:

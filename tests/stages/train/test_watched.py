@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -206,20 +207,25 @@ def test_a_rehearsal_does_everything_and_leaves_nothing(cache: Path, tmp_path: P
     train(small_config(), cache, run)
     before = sorted(path for path in run.rglob("*"))
     seen.clear()
-    losses = rehearse(config, cache, run, watcher, code_version="test", processes=alone("cpu"))
+    with rehearsal_folder(run) as folder:
+        losses = rehearse(config, cache, folder, watcher, code_version="test", processes=alone("cpu"))
     assert losses == watcher.seen[-1]
     assert len(watcher.seen) == 4
     assert len(watcher.notes) == 2
     assert seen == ["save_checkpoint", "save_checkpoint", "store_student"]
     assert sorted(path for path in run.rglob("*")) == before
-    assert not rehearsal_folder(run).exists()
+    assert list(tmp_path.iterdir()) == [run]
 
 
-def test_what_an_interrupted_rehearsal_left_is_not_gone_on_with(cache: Path, tmp_path: Path):
-    run, watcher = tmp_path / "run", Watcher()
-    train(small_config(steps=2), cache, rehearsal_folder(run))
-    rehearse(small_config(steps=2), cache, run, watcher, code_version="test", processes=alone("cpu"))
-    assert watcher.begun == [("train", 4, 0)]
+def test_a_rehearsal_takes_place_beside_the_run_wherever_that_is_possible(cache: Path, tmp_path: Path):
+    for run in (tmp_path / "run", tmp_path / "not" / "yet" / "there"):
+        with rehearsal_folder(run) as folder, rehearsal_folder(run) as another:
+            assert folder.parent == another.parent == tmp_path
+            assert folder != another
+    for run in (cache / "run", Path("/proc/run")):
+        with rehearsal_folder(run) as folder:
+            assert folder.parent == Path(tempfile.gettempdir())
+        assert not folder.exists()
 
 
 def test_states_of_earlier_versions_are_read():

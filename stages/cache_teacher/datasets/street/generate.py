@@ -24,6 +24,7 @@ from cache_schema.durable import TEMPORARY_SUFFIX, sync_folder, write_atomic
 from cache_schema.errors import ConfigError, DatasetError
 from cache_schema.lock import locked
 from cache_schema.manifest import differing_fields
+from cache_schema.places import refuse_file, refuse_inside, require_writable
 from stages.cache_teacher.child_process import obey_parent
 from stages.cache_teacher.datasets.raw_files import read_json
 from stages.cache_teacher.datasets.street.spec import SplitSpec, StreetSpec, scene_name
@@ -76,17 +77,21 @@ class StreetPlan:
 def plan(spec: StreetSpec, root: Path, workers: int | None = None) -> StreetPlan:
     """Look at the folder, change nothing. `workers` processes render; as many as there are cores if not given.
 
-    Raises DatasetError where the folder holds another dataset, or something else.
+    Raises DatasetError where the folder holds another dataset, or something else, ConfigError where it lies in one or
+    cannot be written.
     """
     _refuse_other(spec, root)
     towns = [town for split in spec.splits.values() for town in split.towns]
-    return StreetPlan(
+    made = StreetPlan(
         root=root,
         spec=spec,
         pending=tuple(town for town in towns if not (root / scene_name(town)).is_dir()),
         complete=(root / DATASET_FILE).exists(),
         workers=workers or os.cpu_count() or 1,
     )
+    if made.pending or not made.complete:
+        require_writable(root, "DIR")
+    return made
 
 
 def execute(plan: StreetPlan, progress: Progress) -> int:
@@ -109,8 +114,7 @@ def execute(plan: StreetPlan, progress: Progress) -> int:
 
 def _refuse_other(spec: StreetSpec, root: Path) -> None:
     """Raise DatasetError where the folder holds something else than the beginning of this dataset."""
-    if root.exists() and not root.is_dir():
-        raise DatasetError(f"{root}: is a file; expected a folder, or a path where there is nothing yet")
+    refuse_file(root, "DIR")
     path = root / SPEC_FILE
     found = [name for name in sorted(os.listdir(root)) if not _ours(name)] if root.exists() else []
     if found == [SPEC_FILE]:
@@ -129,6 +133,8 @@ def _refuse_other(spec: StreetSpec, root: Path) -> None:
             )
     elif found:
         raise DatasetError(f"{root}: holds {found[0]} but no {SPEC_FILE}; expected an empty folder; use another one")
+    else:
+        refuse_inside(root, "DIR", "dataset")
 
 
 def _ours(name: str) -> bool:

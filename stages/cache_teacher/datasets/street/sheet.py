@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import io
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float, UInt8
 from matplotlib import colormaps
-from PIL import Image
 
 from cache_schema import RigFrames
-from cache_schema.durable import write_atomic
-from cache_schema.errors import ConfigError
 from stages.cache_teacher.datasets.ddad import DdadDataset
+from stages.picture_file import write_picture
 
 NEAREST_M, FARTHEST_M = 2.0, 100.0
 LEFT_TO_RIGHT = (2, 1, 0, 5, 4, 3)
@@ -23,24 +20,13 @@ LEFT_TO_RIGHT = (2, 1, 0, 5, 4, 3)
 def write_sheet(root: Path, file: Path, scenes: int = 6) -> None:
     """Write a picture of scenes spread over the training split, one row for each.
 
-    Raises ConfigError as `picture_format` does, DatasetError where the dataset cannot be read.
+    Raises ConfigError as `require_picture` does, DatasetError where the dataset cannot be read.
     """
-    kind = picture_format(file)
     dataset = DdadDataset(root)
     firsts = list({ref.scene: ref for ref in reversed(dataset.samples("train"))}.values())[::-1]
     chosen = np.linspace(0, len(firsts) - 1, min(scenes, len(firsts))).astype(int)
     rows = [_row(dataset.load("train", firsts[i])) for i in chosen]
-    buffer = io.BytesIO()
-    Image.fromarray(np.concatenate(rows)).save(buffer, kind, quality=90)
-    write_atomic(file, buffer.getvalue())
-
-
-def picture_format(file: Path) -> str:
-    """JPEG or PNG, as the name says. Raises ConfigError where it says neither."""
-    kinds = {".jpg": "JPEG", ".jpeg": "JPEG", ".png": "PNG"}
-    if file.suffix.lower() not in kinds:
-        raise ConfigError(f"{file} would be no picture; expected a name that ends in .jpg or .png")
-    return kinds[file.suffix.lower()]
+    write_picture(file, np.concatenate(rows))
 
 
 def _row(rig: RigFrames) -> UInt8[np.ndarray, "h w 3"]:

@@ -14,7 +14,8 @@ import pytest
 from huggingface_hub import HfApi, constants
 
 from cache_schema.errors import TeacherError
-from stages.cache_teacher.teachers import checkpoint, load_teacher
+from stages import hub
+from stages.cache_teacher.teachers import load_teacher
 from stages.cache_teacher.teachers.checkpoint import find_checkpoint
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
@@ -59,9 +60,7 @@ def test_a_cached_model_needs_no_network(hub_cache, tiny_folder, rig):
 def test_a_model_of_the_hub_is_downloaded_once(hub_cache, tiny_folder, monkeypatch):
     asked = []
     monkeypatch.setattr(HfApi, "model_info", lambda self, repo, **how: asked.append(repo))
-    monkeypatch.setattr(
-        checkpoint, "snapshot_download", lambda *names, **how: str(put_in_cache(hub_cache, tiny_folder))
-    )
+    monkeypatch.setattr(hub, "snapshot_download", lambda *names, **how: str(put_in_cache(hub_cache, tiny_folder)))
 
     first, second = find_checkpoint("someone/tiny"), find_checkpoint("someone/tiny")
 
@@ -85,7 +84,7 @@ def test_an_unknown_id_without_network_fails_at_once(hub_cache):
 def test_a_hub_that_never_answers_is_given_up(hub_cache, monkeypatch):
     with socket.create_server(("127.0.0.1", 0)) as silent:
         monkeypatch.setattr(constants, "ENDPOINT", f"http://127.0.0.1:{silent.getsockname()[1]}")
-        monkeypatch.setattr(checkpoint, "HUB_TIMEOUT_S", 0.2)
+        monkeypatch.setattr(hub, "TIMEOUT_S", 0.2)
         started = time.monotonic()
         with pytest.raises(TeacherError, match="could not be reached"):
             find_checkpoint("someone/nothing")
@@ -119,7 +118,7 @@ def test_a_download_that_breaks_off_says_so(hub_cache, monkeypatch):
         raise OSError("No space left on device")
 
     monkeypatch.setattr(HfApi, "model_info", lambda self, repo, **how: SimpleNamespace(sha=COMMIT))
-    monkeypatch.setattr(checkpoint, "snapshot_download", broken)
+    monkeypatch.setattr(hub, "snapshot_download", broken)
 
     with pytest.raises(TeacherError, match=r"broke off .*No space left.*run again"):
         find_checkpoint("someone/tiny")

@@ -8,11 +8,13 @@ from pathlib import Path
 
 import pytest
 from transformers import PreTrainedModel
+from transformers.models.auto.modeling_auto import MODEL_FOR_DEPTH_ESTIMATION_MAPPING_NAMES
 
 from cache_schema import TeacherKind
 from cache_schema.errors import TeacherError
 from stages.cache_teacher.teachers import identify_teacher, load_teacher
 from stages.cache_teacher.teachers.checkpoint import Checkpoint
+from stages.cache_teacher.teachers.network import ARCHITECTURES
 from tests.tiny_teachers import TINY
 
 SETTINGS = {"flip": False, "scales": (1, 1.5), "precision": "bfloat16", "kind": TeacherKind.DEPTH_METRIC}
@@ -112,6 +114,20 @@ def test_a_model_that_is_no_teacher_is_refused_in_the_same_words(changes, said, 
     assert message == refusal(load_teacher, str(tiny_folder))
     with pytest.raises(TeacherError, match=said):
         identify_teacher(str(tiny_folder))
+
+
+def test_every_type_that_is_listed_is_one_that_loads(teacher_folder):
+    """`test_load_teacher` loads all of these, the package's own is in `street`."""
+    tiny = {json.loads((Path(teacher_folder(name)) / "config.json").read_text())["model_type"] for name in TINY}
+    assert set(ARCHITECTURES) == {*tiny, "street_depth"}
+
+
+@pytest.mark.parametrize("model_type", sorted(set(MODEL_FOR_DEPTH_ESTIMATION_MAPPING_NAMES) - set(ARCHITECTURES)))
+def test_other_depth_models_of_transformers_are_refused_without_listing_them(model_type, tiny_folder):
+    rewrite_config(tiny_folder, model_type=model_type)
+    with pytest.raises(TeacherError) as refused:
+        identify_teacher(str(tiny_folder))
+    assert model_type not in str(refused.value).partition("expected one of")[2]
 
 
 def test_a_missing_model_is_refused():

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from transformers import DepthProConfig, DPTConfig, PromptDepthAnythingConfig, ZoeDepthConfig
+from transformers import DepthProConfig, DPTConfig, ZoeDepthConfig
 
 from cache_schema import TeacherKind
 from cache_schema.errors import TeacherError
@@ -41,11 +41,6 @@ def test_an_unknown_architecture_must_be_told():
     with pytest.raises(TeacherError, match=r"'newest'.*--teacher-kind"):
         teacher_kind(unknown)
     assert teacher_kind(unknown, DEPTH) is DEPTH
-
-
-def test_a_teacher_that_needs_a_depth_prompt_is_refused():
-    with pytest.raises(TeacherError, match="needs a depth measurement"):
-        teacher_kind(PromptDepthAnythingConfig(), DISPARITY)
 
 
 def test_an_override_inverts_what_the_network_says(teacher_folder, rig):
