@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from transformers import ResNetBackbone, ResNetConfig
 
 from cache_schema.errors import TrainingError
+from stages.sliced_convolution import slice_strided_1x1
 from stages.train.config import EncoderConfig
 from stages.train.student.encoder_source import check_source, find_weights
 from stages.wording import one_line
@@ -27,7 +28,7 @@ class Encoder(nn.Module):
 
     def __init__(self, config: EncoderConfig) -> None:
         super().__init__()
-        self.backbone = ResNetBackbone(backbone_config(config))
+        self.backbone = slice_strided_1x1(ResNetBackbone(backbone_config(config)))  # its shortcuts
         self.register_buffer("mean", torch.tensor(RGB_MEAN).mul(255)[:, None, None], persistent=False)
         self.register_buffer("std", torch.tensor(RGB_STD).mul(255)[:, None, None], persistent=False)
 

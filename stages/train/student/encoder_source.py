@@ -18,6 +18,7 @@ from transformers import ResNetBackbone, ResNetConfig
 from cache_schema.errors import ConfigError, TrainingError
 from stages.hub import HUB_ID, HubError, ask, download
 from stages.train.config import EncoderConfig
+from stages.user_path import user_path
 
 CONFIG, WEIGHTS, INDEX = "config.json", "model.safetensors", "model.safetensors.index.json"
 _REMEDY = (

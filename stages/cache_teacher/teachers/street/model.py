@@ -18,6 +18,7 @@ from transformers import AutoConfig, AutoModelForDepthEstimation, PreTrainedConf
 from transformers.modeling_outputs import DepthEstimatorOutput
 
 from stages.cache_teacher.teachers.street.loss import street_loss
+from stages.sliced_convolution import slice_strided_1x1
 
 MODEL_TYPE = "street_depth"
 COARSEST_PX = 32
@@ -158,7 +159,7 @@ class StreetDepthForDepthEstimation(PreTrainedModel):  # type: ignore[misc]
 
     def __init__(self, config: StreetDepthConfig) -> None:
         super().__init__(config)
-        self.encoder = Encoder(config)
+        self.encoder = slice_strided_1x1(Encoder(config))  # its shortcuts
         self.decoder = Decoder(config)
         self.head = nn.Conv2d(config.decoder_channels[0], 4, 3, padding=1)  # four pixels of the image each
         self.post_init()
