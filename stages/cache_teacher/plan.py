@@ -90,6 +90,8 @@ class CachePlan:
             f"images   {width} × {height}, {self.config.image.encoding}",
             f"teacher  {self.config.teacher.id}, in the cache as {self.teacher_name}",
         ]
+        if self.ego_masks is not None:
+            lines += self.ego_masks.describe(sample.scene for split in self.splits for sample in split.samples)
         if self.config.overwrite:
             lines.append("overwrite what has other settings is erased, a teacher in every split it was made for")
         lines += [line for split in self.splits for line in split.describe()]
@@ -153,7 +155,8 @@ def _plan_split(
             masks.index(scene)  # a scene without its masks is refused before any work is done
     storage = open_storage(config.cache)
     first = dataset.load(name, samples[0])
-    native_size = first.images[0].shape[:2]
+    height, width, _ = first.images[0].shape
+    native_size = height, width
     return SplitPlan(
         name=name,
         record=_split_record(config, dataset, name, samples, masks, notes),

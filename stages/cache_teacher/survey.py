@@ -47,8 +47,8 @@ class LidarSurvey:
             lines.append(f"none lies in {', '.join(blind)}: {ASK_WHY}")
         seen = {camera: depth_m for camera, depth_m in self.depths_m.items() if len(depth_m)}
         shares = {camera: float(_in_range(depth_m, high).mean()) for camera, depth_m in seen.items()}
-        each = ", ".join(f"{camera} {np.median(seen[camera]):.1f} m, {share:.0%}" for camera, share in shares.items())
-        lines.append(f"LiDAR depth in {counted(self.rigs, 'rig')}, median and share of {low:g} to {high:g} m: {each}")
+        each = ", ".join(f"{camera} {np.median(seen[camera]):.1f} m ({share:.0%})" for camera, share in shares.items())
+        lines.append(f"LiDAR depth in {counted(self.rigs, 'rig')}, median (and share of {low:g} to {high:g} m): {each}")
         if out := [camera for camera, share in shares.items() if share < FEW_IN_RANGE]:
             lines.append(f"most are out of range in {', '.join(out)}: {ASK_WHY}")
         return lines + [f"doubtful: {doubt}" for doubt in self.doubts]

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float32
 
+from cache_schema import RigFrames
 from cache_schema.errors import DatasetError
 from stages.cache_teacher.datasets.base import DescribedCamera
 
@@ -26,6 +27,16 @@ def require_size(image: Path, found_hw: tuple[int, int], camera: str, said_hw: t
         raise DatasetError(
             f"{image}: is {_size(found_hw)} pixels; expected {_size(said_hw)}, as {by} says of {camera}, for whose "
             "pixels its intrinsics are; put the original images there, or scale intrinsics and the sizes said as well"
+        )
+
+
+def require_native_size(rig: RigFrames, native_hw: tuple[int, int]) -> None:
+    """Raise DatasetError where a rig's images are of another size than those of the dataset's first."""
+    if rig.images[0].shape[:2] != native_hw:
+        raise DatasetError(
+            f"{rig.scene} sample {rig.sample}: its images are {_size(rig.images[0].shape[:2])} pixels; expected "
+            f"{_size(native_hw)} as in the first rig; scale images and intrinsics to that, or make it a dataset of its "
+            "own"
         )
 
 

@@ -40,8 +40,8 @@ def read_cloud(path: Path, bin_columns: int) -> Float[np.ndarray, "point 3"]:
 def other_readings(path: Path, bin_columns: int) -> dict[str, Float[np.ndarray, "_ 3"]]:
     """What else the bytes of a .bin, or the columns of an .npz, could be, by the words for it."""
     if path.suffix == ".npz":
-        columns = _npz(path)
-        return {AFTER_FIRST: columns[:, 1:4]} if columns.shape[1] > 3 else {}
+        stored = _npz(path)
+        return {AFTER_FIRST: stored[:, 1:4]} if stored.shape[1] > 3 else {}
     if path.suffix != ".bin":
         return {}
     data = read_bytes(path)
