@@ -17,8 +17,8 @@ WIDEST_DEG = 150.0
 """No camera that sees more is a pinhole."""
 NARROWEST_DEG = 5.0
 """A camera that sees less is none that looks around a car."""
-OFF_CENTRE = (0.04, 0.07)
-"""How far principal points are from the middle, as parts of width and height: real ones by up to 0.035 and 0.06."""
+CENTRE_X, CENTRE_Y = (0.46, 0.54), (0.455, 0.57)
+"""Where principal points are, as parts of width and height: real ones at 0.467 to 0.518 and 0.46 to 0.557."""
 
 
 def require_size(image: Path, found_hw: tuple[int, int], camera: str, said_hw: tuple[int, int] | None, by: str) -> None:
@@ -67,7 +67,7 @@ def camera_doubts(cameras: Iterable[DescribedCamera], usual_hw: tuple[int, int])
         size_hw = camera.size_hw or usual_hw
         require_pinhole(camera.name, camera.intrinsics_px, size_hw, camera.source)
         x, y = (camera.intrinsics_px[:2, 2] / size_hw[::-1]).tolist()
-        if abs(x - 0.5) > OFF_CENTRE[0] or abs(y - 0.5) > OFF_CENTRE[1]:
+        if not (CENTRE_X[0] < x < CENTRE_X[1] and CENTRE_Y[0] < y < CENTRE_Y[1]):
             off_centre.setdefault(camera.name, f"{x:.2f} of the width and {y:.2f} of the height in {camera.source}")
         if (seen_deg := _seen_deg(camera.intrinsics_px, size_hw)) < NARROWEST_DEG:
             narrow.setdefault(camera.name, f"{seen_deg:.1f}° in {camera.source}")

@@ -58,7 +58,7 @@ def sweep_doubts(sweep: Sweep, rig_from_camera: Float64[np.ndarray, "V 4 4"]) ->
     why = verdict.impossible or "; ".join(verdict.doubts)
     if fitting:
         raise DatasetError(
-            f"{sweep.file}: {why}; read as {' or '.join(fitting)} it would be a sweep; say so, or mend it"
+            f"{sweep.file}: {why}; read as {' or '.join(fitting)} it looks like a sweep: mend it, or what describes it"
         )
     if verdict.impossible is not None:
         raise DatasetError(
@@ -75,7 +75,8 @@ def judge(
 
     Points that are not finite, or at the origin, are beams that met nothing and do not count.
     """
-    points = points_m.astype(np.float64)
+    with np.errstate(invalid="ignore"):  # bytes that are no numbers
+        points = points_m.astype(np.float64)
     points = points[np.isfinite(points).all(axis=1)]
     points = points[(points != 0).any(axis=1)]
     if not len(points):
