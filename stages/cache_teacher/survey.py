@@ -16,6 +16,8 @@ from stages.cache_teacher.datasets.plausible_points import sweep_doubts
 from stages.wording import counted
 
 ASK_WHY = "are intrinsics in pixels of these images, and all placements in metres and the right way round?"
+SWEEPS = 16
+"""Sweeps whose numbers are judged."""
 NEAR_M = 0.1
 """Depths from here up to as far as the dataset is scored are in range."""
 FEW_IN_RANGE = 0.5
@@ -60,13 +62,9 @@ def survey_lidar(dataset: RigDataset, split: str, samples: Sequence[SampleRef], 
     Raises DatasetError where a sweep cannot be one, and where no point of any lies in an image or none in range: hours
     later it would be training that finds out.
     """
+    doubts = _sweep_doubts(dataset, split, samples, first)
     refs = list(dict.fromkeys((samples[0], samples[len(samples) // 2], samples[-1])))
-    doubts: dict[str, None] = {}
-    rigs = [first]
-    for ref in refs:
-        sweep = dataset.sweep(split, ref)
-        doubts |= dict.fromkeys(f"{sweep.file}: {doubt}" for doubt in sweep_doubts(sweep, first.rig_from_camera))
-    rigs += [dataset.load(split, ref) for ref in refs[1:]]
+    rigs = [first, *(dataset.load(split, ref) for ref in refs[1:])]
     where = f"{first.scene} sample {first.sample}" + (f", nor of {len(refs) - 1} more" if len(refs) > 1 else "")
     depths_m = {
         camera: np.concatenate([rig.lidar[view].depth_m for rig in rigs]) for view, camera in enumerate(dataset.cameras)
@@ -85,7 +83,7 @@ def survey_lidar(dataset: RigDataset, split: str, samples: Sequence[SampleRef], 
     for view, camera in enumerate(dataset.cameras):
         turned = [value for rig in rigs if (value := _rows_and_depths(rig.lidar[view])) is not None]
         if turned and np.median(turned) > UPSIDE_DOWN:
-            doubts[f"in {camera} LiDAR points are farther the lower they lie: is it, or the LiDAR, upside down?"] = None
+            doubts.append(f"in {camera} LiDAR points are farther the lower they lie: is it, or the LiDAR, upside down?")
     return LidarSurvey(
         rigs=len(rigs),
         first_points={camera: len(view.depth_m) for camera, view in zip(dataset.cameras, first.lidar, strict=True)},
@@ -93,6 +91,17 @@ def survey_lidar(dataset: RigDataset, split: str, samples: Sequence[SampleRef], 
         far_m=far,
         doubts=tuple(doubts),
     )
+
+
+def _sweep_doubts(dataset: RigDataset, split: str, samples: Sequence[SampleRef], first: RigFrames) -> list[str]:
+    """What is doubtful of up to 16 sweeps, spread over a split: of the first that is, and how many are."""
+    probes = dict.fromkeys(np.linspace(0, len(samples) - 1, SWEEPS).astype(int).tolist())
+    sweeps = (dataset.sweep(split, samples[index]) for index in probes)
+    found = [(sweep.file, doubts) for sweep in sweeps if (doubts := sweep_doubts(sweep, first.rig_from_camera))]
+    if not found:
+        return []
+    file, doubts = found[0]
+    return [f"{len(found)} of {counted(len(probes), 'sweep')} looked at, such as {file}: {'; '.join(doubts)}"]
 
 
 def _in_range(depth_m: Float32[np.ndarray, "point"], far: float) -> np.ndarray:

@@ -90,9 +90,7 @@ class Camera(Described):
     @classmethod
     def _is_a_pinhole(cls, given: Any) -> Any:
         if isinstance(given, dict) and (lens := [key for key in given if _LENS.fullmatch(key.lower())]):
-            raise ValueError(
-                f"says {', '.join(lens)}, but cameras are pinholes: undistort the images, and leave it out"
-            )
+            raise ValueError(f"says {', '.join(lens)}; cameras are pinholes: undistort the images, and leave it out")
         return given
 
     @model_validator(mode="after")
