@@ -54,6 +54,11 @@ FAR_M: Final = {"ddad": 200.0, "nuscenes": 80.0}
 OTHER_FAR_M: Final = 200.0
 
 
+def far_m(dataset: str) -> float:
+    """Depth up to which the field scores a dataset, in metres."""
+    return FAR_M.get(dataset, OTHER_FAR_M)
+
+
 class DatasetIdentity(Record):
     """Which dataset, and the ring of cameras its rigs carry."""
 
@@ -67,7 +72,7 @@ class DatasetIdentity(Record):
     @property
     def far_m(self) -> float:
         """Depth up to which the field scores the dataset, in metres."""
-        return FAR_M.get(self.name, OTHER_FAR_M)
+        return far_m(self.name)
 
     @model_validator(mode="after")
     def _pairs_name_cameras(self) -> DatasetIdentity:

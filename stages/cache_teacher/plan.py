@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
-from cache_schema import LIDAR_CHUNK_POINTS, DatasetIdentity, ImageSpec, RigFrames, SplitRecord, samples_digest
+from cache_schema import LIDAR_CHUNK_POINTS, DatasetIdentity, ImageSpec, SplitRecord, samples_digest
 from cache_schema.agreement import refuse_another_place, refuse_other_split, stored_manifest
 from cache_schema.arrays import whole_chunks
 from cache_schema.errors import ConfigError, DatasetError
@@ -21,12 +21,13 @@ from stages.cache_teacher.config import CacheTeacherConfig
 from stages.cache_teacher.datasets.base import IncompleteSample, RigDataset, SampleRef, SplitNotes
 from stages.cache_teacher.datasets.ego_masks import EgoMasks, load_ego_masks
 from stages.cache_teacher.datasets.open import open_dataset
+from stages.cache_teacher.datasets.plausible_cameras import camera_doubts
+from stages.cache_teacher.survey import LidarSurvey, survey_lidar
 from stages.device import choose_device
 from stages.wording import counted
 
 SHOWN = 10
 """Incomplete samples that the plan names."""
-ASK_WHY = "are intrinsics in pixels of these images, and all placements in metres and the right way round?"
 SHOWN_IN_ERROR = 3
 """Incomplete samples that an error names."""
 
@@ -44,8 +45,9 @@ class SplitPlan:
     frames_done: int
     teacher_done: int
     native_size: tuple[int, int]
-    lidar_points: dict[str, int] | None
-    """In each image of its first rig; none without LiDAR."""
+    camera_doubts: tuple[str, ...]
+    lidar: LidarSurvey | None
+    """None without LiDAR."""
 
     def describe(self) -> list[str]:
         """The split's part of the plan, and by name what is left out."""
@@ -55,11 +57,8 @@ class SplitPlan:
         sweeps = f"; LiDAR of up to {counted(n, 'sweep')}" if (n := self.record.lidar_sweeps) > 1 else ""
         skipped = f"; {counted(n, 'incomplete one')} skipped" if (n := len(self.incomplete)) else ""
         lines = [f"{self.name:8} {counted(self.record.rigs, 'rig')}{skipped}; {done}{without}{sweeps}{dense}"]
-        if self.lidar_points is not None:
-            counts = ", ".join(f"{camera} {count}" for camera, count in self.lidar_points.items())
-            lines.append(f"{'':8} LiDAR points of its first rig: {counts}")
-            if blind := [camera for camera, count in self.lidar_points.items() if not count]:
-                lines.append(f"{'':8} none lies in {', '.join(blind)}: {ASK_WHY}")
+        lines += [f"{'':8} {line}" for line in (self.lidar.describe() if self.lidar else ())]
+        lines += [f"{'':8} doubtful: {doubt}" for doubt in self.camera_doubts]
         lines += [f"{'':8} left out: {reason}" for reason in self.left_out]
         lines += [f"{'':8} skipped: {sample}" for sample in self.incomplete[:SHOWN]]
         more = len(self.incomplete) - SHOWN
@@ -102,6 +101,8 @@ class CachePlan:
             f"images   {width} × {height}, {self.config.image.encoding}",
             f"teacher  {self.config.teacher.id}, in the cache as {self.teacher_name}",
         ]
+        if self.ego_masks is not None:
+            lines += self.ego_masks.describe(sample.scene for split in self.splits for sample in split.samples)
         if self.config.overwrite:
             lines.append("overwrite what has other settings is erased, a teacher in every split it was made for")
         lines += [line for split in self.splits for line in split.describe()]
@@ -205,6 +206,8 @@ def _plan_split(
             masks.index(scene)  # a scene without its masks is refused before any work is done
     storage = open_storage(config.cache)
     first = dataset.load(name, samples[0])
+    height, width, _ = first.images[0].shape
+    native_size = height, width
     return SplitPlan(
         name=name,
         record=_split_record(config, dataset, name, samples, masks, notes),
@@ -213,27 +216,10 @@ def _plan_split(
         left_out=notes.left_out,
         frames_done=Journal(storage, frames_group(name)).rigs_done(),
         teacher_done=Journal(storage, teacher_group(name, teacher_name)).rigs_done(),
-        native_size=first.images[0].shape[:2],
-        lidar_points=_lidar_points(config, dataset, name, samples, first) if config.lidar else None,
+        native_size=native_size,
+        camera_doubts=tuple(camera_doubts(dataset.described_cameras(name), native_size)),
+        lidar=survey_lidar(dataset, name, samples, first) if config.lidar else None,
     )
-
-
-def _lidar_points(
-    config: CacheTeacherConfig, dataset: RigDataset, split: str, samples: Sequence[SampleRef], first: RigFrames
-) -> dict[str, int]:
-    """LiDAR points in each image of a split's first rig.
-
-    Raises DatasetError where there are none, nor in a rig half way and the last: hours later it would be training that
-    finds out.
-    """
-    if not any(len(view.depth_m) for view in first.lidar):
-        others = (samples[len(samples) // 2], samples[-1])
-        if not any(len(view.depth_m) for ref in others for view in dataset.load(split, ref).lidar):
-            raise DatasetError(
-                f"{config.root}: no LiDAR point of {first.scene} sample {first.sample}, nor of two others of split "
-                f"{split}, lies in an image; expected some: {ASK_WHY} Without LiDAR, pass --without-lidar"
-            )
-    return dict(zip(dataset.cameras, (len(view.depth_m) for view in first.lidar), strict=True))
 
 
 def _found_incomplete(config: CacheTeacherConfig, split: str, incomplete: Sequence[IncompleteSample]) -> DatasetError:

@@ -38,6 +38,7 @@ from stages.cache_teacher import chosen_teacher
 from stages.cache_teacher.config import CacheTeacherConfig
 from stages.cache_teacher.datasets.base import RigDataset, SampleRef
 from stages.cache_teacher.datasets.ego_masks import NO_MASK, EgoMasks, load_ego_masks
+from stages.cache_teacher.datasets.plausible_cameras import require_native_size
 from stages.cache_teacher.soft_targets import soft_target
 from stages.cache_teacher.teachers import Teacher
 from stages.view_relation import pool_tokens, view_relation
@@ -183,6 +184,7 @@ def _rigs(bench: Workbench, task: ShardTask, frames: dict[str, np.ndarray] | Non
 
     def prepare(row: int, sample: SampleRef) -> RigFrames:
         rig = context.dataset.load(task.split, sample)
+        require_native_size(rig, context.identity.native_size)
         if frames is not None:
             put_rig(frames, row, rig, bench.ego_mask_index(rig.scene), context.config.image)
         return rig

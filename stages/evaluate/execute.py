@@ -22,12 +22,13 @@ from stages.evaluate.subjects import Maps, Subject, student_subject, teacher_sub
 from stages.evaluate.truth import Truth, dense_truth, lidar_truth
 from stages.progress import Progress
 from stages.train.student import load_student
+from stages.wording import counted
 
 
 def execute(plan: EvaluationPlan, progress: Progress, *, code_version: str) -> tuple[Evaluation, ...]:
     """Score all subjects by every protocol and write the results, in the order of the protocols.
 
-    Raises EvaluationError on a prediction that is not a number.
+    Raises EvaluationError on a prediction that is not a number, and where there is no point to compare with.
     """
     subjects = _subjects(plan)
     tables = [_Table(plan, protocol, subjects) for protocol in plan.protocols]
@@ -42,6 +43,8 @@ def execute(plan: EvaluationPlan, progress: Progress, *, code_version: str) -> t
         for table in tables:
             table.add(index, rig, maps)
         progress.advance()
+    for table in tables:
+        table.refuse_nothing()
     found = [(table, table.rig_scores(names)) for table in tables]
     evaluations = [table.evaluation(rig_scores, code_version) for table, rig_scores in found]
     for (table, rig_scores), evaluation in zip(found, evaluations, strict=True):
@@ -89,6 +92,19 @@ class _Table:
                 prediction = aligned(maps[subject.name], alignment, truths[0], native_size, far_m)
                 for truth in truths:
                     self._scorers[called, truth.name].add(compare(prediction, truth), truth)
+
+    def refuse_nothing(self) -> None:
+        """Raise EvaluationError where no image of any rig had a point to compare with.
+
+        A teacher without a point to fit to has no score, so that a subject with one is enough.
+        """
+        if not any(points.any() for scorer in self._scorers.values() for points in scorer.rig_points().values()):
+            low, high = self.protocol.range_m
+            raise EvaluationError(
+                f"{self._plan.cache.location}: nothing was scored or written, for split {self._plan.config.split} "
+                f"({counted(len(self._plan.frames), 'rig')}) has no point {low:g} to {high:g} m away, as protocol "
+                f"{self.protocol.name} wants them; are LiDAR points in metres? Mend the data and cache it anew"
+            )
 
     def rig_scores(self, names: Sequence[tuple[str, str]]) -> RigScores:
         """What is known of every rig; `names` are their scenes and samples."""

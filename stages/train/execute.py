@@ -35,6 +35,7 @@ from stages.train.learner import Learner
 from stages.train.loader import RigDataset, VisitedRigs, make_loader, read_batches
 from stages.train.optimizer import make_optimizer
 from stages.train.plan import TrainPlan
+from stages.train.pointless import PointlessSteps
 from stages.train.precision import make_scaler
 from stages.train.processes import Processes, alone
 from stages.train.run_folder import STUDENT, TENSORBOARD, TrainingData, only_trainer, start_session, this_session
@@ -92,6 +93,7 @@ def train(plan: TrainPlan, training: Training, processes: Processes, progress: P
     model = processes.wrap(training.learner)
 
     losses: dict[str, float] = {}
+    pointless = PointlessSteps(plan, processes)
     progress.begin("train", plan.steps, state.step)
     with Curves(folder, state.step, config.log_every) as curves, StopRequest() as stop:
         with processes.together():
@@ -99,6 +101,7 @@ def train(plan: TrainPlan, training: Training, processes: Processes, progress: P
             steps = steps_left(plan, state, processes)
         for parts in processes.in_step(stop.until(steps), lambda: stop.asked):
             losses = update(model, training, parts, plan, state, processes)
+            pointless.count(losses["lidar"])
             state = next_state(plan, state)
             progress.advance(1, **losses)
             curves.draw(state.step, {**losses, "lr": training.optimizer.param_groups[0]["lr"]})

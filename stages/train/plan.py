@@ -16,6 +16,7 @@ from stages.device import choose_device
 from stages.train.augment.mirror import mirrored_pairs
 from stages.train.checkpoint import KEPT, TrainState, checkpoint_folder, checkpoints, read_state
 from stages.train.config import TrainConfig, UnlabelledConfig
+from stages.train.loader import RigDataset
 from stages.train.precision import refuse_unsupported, resolve_precision
 from stages.train.run_folder import (
     STUDENT,
@@ -25,6 +26,7 @@ from stages.train.run_folder import (
     split_record,
     training_data,
 )
+from stages.train.scale import refuse_unusable_points
 from stages.train.student import Student
 from stages.train.student.encoder import backbone_config
 from stages.train.student.encoder_source import check_source
@@ -135,6 +137,7 @@ def plan(config: TrainConfig, cache: str | Path, run: Path) -> TrainPlan:
         f" on a cache with LiDAR, and let this one teach beside it: --unlabelled {opened.location}",
     )
     resolved = resolve(config, opened.manifest, opened.location)
+    _refuse_without_usable_points(resolved, opened)
     if resolved.teacher is not None:
         opened.targets(config.split, resolved.teacher, features=resolved.losses.features > 0)
     data = training_data(opened.manifest, resolved.split, resolved.teacher)
@@ -196,6 +199,18 @@ def _refuse_without_points(frames: FrameReader, reason: str) -> None:
     """Raise ConfigError where neither the first nor the last rig has a LiDAR point, read or not."""
     if not any(len(view.depth_m) for rig in (frames[0], frames[len(frames) - 1]) for view in rig.lidar):
         raise ConfigError(reason)
+
+
+def _refuse_without_usable_points(config: TrainConfig, cache: Cache) -> None:
+    """Raise TrainingError where no point teaches the scale; `config` is resolved."""
+    assert config.student.image_size is not None
+    rigs = RigDataset(
+        cache.split(config.split),
+        None,
+        native_size=cache.manifest.dataset.native_size,
+        image_size=config.student.image_size,
+    )
+    refuse_unusable_points(rigs, config.student, f"{cache.location}: split {config.split}")
 
 
 def _unlabelled(further: UnlabelledConfig, cache: Cache, config: TrainConfig, data: TrainingData) -> TrainingData:

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from cache_schema import Cache
 from tests.folder_world import SCENES, write_folder_world
@@ -70,6 +71,35 @@ def test_points_that_no_camera_sees_are_refused_before_any_work(cached: Callable
     assert "in metres and the right way round" in message
     assert not (root.parent / "zarr").exists()
     assert cached("--without-lidar").exit_code == 0
+
+
+def test_a_bin_of_other_columns_is_told_by_what_it_could_be(cached: Callable[..., Any], root: Path) -> None:
+    for path in root.glob("*/lidar/*.bin"):
+        points = np.frombuffer(path.read_bytes(), "<f4").reshape(-1, 4)
+        ring = np.arange(len(points), dtype="<f4")[:, None] % 16
+        path.write_bytes(np.hstack([points, ring])[: len(points) // 4 * 4].tobytes())
+    message = one_line(cached())
+    assert "read as 5 columns of float32 it looks like a sweep" in message
+    columns = {"bin_columns": 5}
+    edit_scenes(root, lambda scene: scene["lidar"].update(columns))
+    assert "doubtful" not in cached("--dry-run").output
+
+
+def test_resized_images_are_doubted_or_refused(cached: Callable[..., Any], root: Path) -> None:
+    for path in root.glob("tuesday/*/*.jpg"):
+        with Image.open(path) as image:
+            image.resize((60, 36)).save(path)
+    assert "principal point far from the middle: front, " in cached("--dry-run").output
+    message = one_line(cached())
+    assert "tuesday sample 000: its images are 60×36 pixels; expected 80×48 as in the first rig" in message
+
+    def say_size(scene: Any) -> None:
+        for camera in scene["cameras"].values():
+            camera |= {"width": 80, "height": 48}
+
+    edit_scenes(root, say_size)
+    message = one_line(cached("--overwrite"))
+    assert "is 60×36 pixels; expected 80×48, as tuesday/scene.json says of front" in message
 
 
 def test_a_camera_that_sees_no_point_is_named(cached: Callable[..., Any], root: Path) -> None:

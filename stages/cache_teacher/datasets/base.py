@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Protocol, TypeVar, runtime_checkable
 
 import numpy as np
+from jaxtyping import Float, Float32, Float64
 from pydantic import JsonValue
 
 from cache_schema import RigFrames
@@ -56,6 +57,31 @@ class SplitNotes:
     """By scene, such as `night` and `rain`."""
 
 
+@dataclass(frozen=True)
+class DescribedCamera:
+    """What a dataset's files say of a camera, images aside."""
+
+    name: str
+    source: str
+    """The file that says it, for a message."""
+    intrinsics_px: Float32[np.ndarray, "3 3"]
+    size_hw: tuple[int, int] | None
+    """Height and width of its images; None where no file tells."""
+    ignored: tuple[str, ...] = ()
+    """What is said of its lens beyond a pinhole, such as `k1`, and not used."""
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """A LiDAR's points as its file has them, in its own frame, and where it is on the car."""
+
+    file: str
+    points_m: Float[np.ndarray, "point 3"]
+    rig_from_lidar: Float64[np.ndarray, "4 4"]
+    other_readings: Callable[[], Mapping[str, Float[np.ndarray, "_ 3"]]] = dict
+    """What else the file's bytes could mean, by the words for it; nothing where the form leaves no choice."""
+
+
 @runtime_checkable
 class RigDataset(Protocol):
     """A dataset of rigs. Cheap to pickle: a worker process opens its own copy."""
@@ -85,6 +111,14 @@ class RigDataset(Protocol):
 
     def load(self, split: str, ref: SampleRef) -> RigFrames:
         """Read one sample. Raises DatasetError, naming the file and the remedy."""
+        ...
+
+    def described_cameras(self, split: str) -> Iterable[DescribedCamera]:
+        """What is said of the cameras of the ring, each description that the split's samples use."""
+        ...
+
+    def sweep(self, split: str, ref: SampleRef) -> Sweep:
+        """The LiDAR's points of a sample that has them. Raises DatasetError like `load`."""
         ...
 
     def notes(self, split: str) -> SplitNotes:

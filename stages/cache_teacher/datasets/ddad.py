@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from cache_schema import RigFrames
 from cache_schema.errors import DatasetError
-from stages.cache_teacher.datasets.base import IncompleteSample, SampleRef, SplitNotes, lidar_capacity, parted
+from stages.cache_teacher.datasets.base import (
+    DescribedCamera,
+    IncompleteSample,
+    SampleRef,
+    SplitNotes,
+    Sweep,
+    lidar_capacity,
+    parted,
+)
 from stages.cache_teacher.datasets.dgp_json import (
     Calibration,
     Scene,
@@ -18,7 +26,14 @@ from stages.cache_teacher.datasets.dgp_json import (
     read_scene,
     read_scene_splits,
 )
-from stages.cache_teacher.datasets.dgp_rig import LIDAR, has_dense_depth, intrinsics_of, mounting_of, read_rig
+from stages.cache_teacher.datasets.dgp_rig import (
+    LIDAR,
+    has_dense_depth,
+    intrinsics_of,
+    mounting_of,
+    read_rig,
+    read_sweep,
+)
 from stages.cache_teacher.datasets.one_drive import refuse_one_drive_twice
 from stages.cache_teacher.datasets.raw_files import REMEDY, count_points, path_inside
 from stages.cache_teacher.datasets.ring import Ring, ring_from_calibration, same_order
@@ -93,6 +108,29 @@ class DdadDataset:
             missing = IncompleteSample(ref.scene, ref.sample, lacks)
             raise DatasetError(f"{scene.path}: {missing}; expected a complete sample, as samples() lists them")
         return read_rig(ref, scene, self._calibration(scene, ref.sample), self.cameras, lidar=self.lidar)
+
+    def described_cameras(self, split: str) -> Iterator[DescribedCamera]:
+        """The cameras of each calibration that a scene uses, with each size that the scene says of their images."""
+        said: dict[tuple[str, str, str, tuple[int, int] | None], SampleRef] = {}
+        for ref in self._index(split)[0]:
+            sample = self._scene_of(split, ref).samples[ref.sample]
+            for camera in self.cameras:
+                said.setdefault((ref.scene, sample.calibration_key, camera, sample.sensors[camera].size_hw), ref)
+        for (_, _, camera, size_hw), ref in said.items():
+            calibration = self._calibration(self._scene_of(split, ref), ref.sample)
+            if camera in calibration.cameras:  # else loading the sample says so
+                yield DescribedCamera(
+                    camera,
+                    str(calibration.path),
+                    intrinsics_of(calibration, camera),
+                    size_hw,
+                    calibration.intrinsics[camera].beyond_pinhole,
+                )
+
+    def sweep(self, split: str, ref: SampleRef) -> Sweep:
+        """The LiDAR's points of a sample that has them. Raises DatasetError like `load`."""
+        scene = self._scene_of(split, ref)
+        return read_sweep(ref, scene, self._calibration(scene, ref.sample))
 
     def __getstate__(self) -> dict[str, Any]:
         """A worker process gets the dataset's layout, and reads the scenes it needs itself."""

@@ -10,9 +10,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TypeVar
+from typing import Annotated, Any, TypeVar
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import BeforeValidator, TypeAdapter, ValidationError
 
 from cache_schema.errors import DatasetError
 from stages.cache_teacher.datasets.raw_files import REMEDY, read_json
@@ -61,6 +61,18 @@ class Intrinsics:
     fy: float = 0.0
     cx: float = 0.0
     cy: float = 0.0
+    beyond_pinhole: tuple[str, ...] = ()
+    """Names of what else the file says of it and is not 0: `skew`, `fov` of a fisheye, `k1` … of a distortion."""
+
+
+_PINHOLE = ("fx", "fy", "cx", "cy")
+
+
+def _beyond_pinhole(given: Any) -> Any:
+    if not isinstance(given, dict):
+        return given
+    beyond = [name for name, value in given.items() if name not in _PINHOLE and value]
+    return {name: given[name] for name in _PINHOLE if name in given} | {"beyond_pinhole": beyond}
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +80,8 @@ class _SensorFile:
     filename: str
     pose: Pose
     annotations: dict[str, str] = field(default_factory=dict)
+    height: int | None = None
+    width: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +118,7 @@ class _SceneFile:
 @dataclass(frozen=True, slots=True)
 class _CalibrationFile:
     names: list[str]
-    intrinsics: list[Intrinsics]
+    intrinsics: list[Annotated[Intrinsics, BeforeValidator(_beyond_pinhole)]]
     extrinsics: list[Pose]
 
 
@@ -147,6 +161,8 @@ class Measurement:
     is_image: bool
     depth_filename: str | None
     """File of the image's dense depth, if it has one."""
+    size_hw: tuple[int, int] | None
+    """Height and width of the image, if the file says them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,6 +218,7 @@ def read_scene(path: Path) -> Scene:
                 datum.id.timestamp,
                 is_image=datum.datum.image is not None,
                 depth_filename=file.annotations.get(DEPTH),
+                size_hw=(file.height, file.width) if file.height and file.width else None,
             ),
         )
         for datum in scene.data

@@ -11,8 +11,9 @@ from jaxtyping import Float32, Float64
 
 from cache_schema import RigFrames
 from cache_schema.errors import DatasetError
-from stages.cache_teacher.datasets.base import SampleRef
+from stages.cache_teacher.datasets.base import SampleRef, Sweep
 from stages.cache_teacher.datasets.dgp_json import Calibration, Measurement, Pose, Sample, Scene
+from stages.cache_teacher.datasets.plausible_cameras import require_pinhole, require_size
 from stages.cache_teacher.datasets.projection import NO_POINTS, project, world_points
 from stages.cache_teacher.datasets.raw_files import (
     REMEDY,
@@ -42,6 +43,9 @@ def read_rig(
     image_files = tuple(read_bytes(path) for path in image_paths)
     images = decode_views(image_files, image_paths)
     intrinsics_px = np.stack([intrinsics_of(calibration, camera) for camera in cameras])
+    for camera, path, image, K in zip(cameras, image_paths, images, intrinsics_px, strict=True):
+        require_size(path, image.shape[:2], camera, sample.size_hw(camera), by=scene.path.name)
+        require_pinhole(camera, K, image.shape[:2], str(calibration.path))
     clock = LIDAR if LIDAR in scene.samples[ref.sample].sensors else cameras[0]
     views = tuple(NO_POINTS for _ in cameras)
     if lidar:
@@ -64,6 +68,12 @@ def read_rig(
         @ inverse_transform_from_pose(*_mounting(calibration, clock)),
         dense_depth_m=_dense_depth(sample, cameras, images[0].shape[:2]),
     )
+
+
+def read_sweep(ref: SampleRef, scene: Scene, calibration: Calibration) -> Sweep:
+    """The LiDAR's points of a sample that has them. Raises DatasetError naming the file at fault."""
+    path = _SampleFiles(scene, ref.sample).path(LIDAR)
+    return Sweep(str(path), read_points(path), mounting_of(calibration, LIDAR))
 
 
 def has_dense_depth(sample: Sample, cameras: Sequence[str]) -> bool:
@@ -105,6 +115,9 @@ class _SampleFiles:
 
     def pose(self, sensor: str) -> tuple[Pose, str]:
         return self._measurement(sensor).pose, f"{self.scene.path}: {sensor} of sample {self.sample}"
+
+    def size_hw(self, camera: str) -> tuple[int, int] | None:
+        return self._measurement(camera).size_hw
 
     def _measurement(self, sensor: str) -> Measurement:
         return self.scene.samples[self.sample].sensors[sensor]

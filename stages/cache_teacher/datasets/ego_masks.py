@@ -7,8 +7,8 @@ code when read, so it is never opened.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +17,7 @@ from PIL import Image
 from pydantic import TypeAdapter, ValidationError
 
 from cache_schema.errors import DatasetError
+from stages.cache_teacher.datasets.plausible_masks import at_the_top, mask_name, require_mask, strangers
 from stages.cache_teacher.datasets.raw_files import decode_grey, path_inside, read_bytes, read_json
 
 INDEX_FILE = "mask_index.json"
@@ -35,6 +36,36 @@ class EgoMasks:
     group_by_scene: Mapping[str, str] | None
     """None where one group serves all scenes."""
     folder: Path
+    cameras: tuple[str, ...]
+    grey: tuple[float, ...] = ()
+    """Of each mask the share that is neither black nor white in its file, and counts as world."""
+    strangers: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """Images in the folder of a group that belong to no camera."""
+
+    def describe(self, scenes: Iterable[str]) -> list[str]:
+        """How much of each camera's image is the ego vehicle, and what is doubtful of that, for the scenes' groups."""
+        groups = dict.fromkeys("" if self.group_by_scene is None else self._group(scene) for scene in scenes)
+        lines = []
+        for group in groups:
+            found = dict(zip(self.cameras, self.indices_by_group[group].tolist(), strict=True))
+            each = ", ".join(f"{camera} {self._share(number)}" for camera, number in found.items())
+            called = f"group {group}: " if group else ""
+            lines.append(f"ego mask {called}{each}")
+            if lacking := [camera for camera, number in found.items() if number == NO_MASK]:
+                lines.append(
+                    f"{'':8} {called}no file for {', '.join(lacking)}: taken to see nothing of the ego vehicle"
+                )
+            if strange := self.strangers.get(group):
+                lines.append(f"{'':8} {called}for no camera: {', '.join(strange)}")
+            if turned := [c for c, number in found.items() if number != NO_MASK and at_the_top(self.masks[number])]:
+                lines.append(f"{'':8} {called}doubtful: the ego vehicle is at the top of {', '.join(turned)}")
+        return lines
+
+    def _share(self, number: int) -> str:
+        if number == NO_MASK:
+            return "–"
+        grey = f" ({self.grey[number]:.2%} grey counts as world)" if self.grey[number] else ""
+        return f"{1 - self.masks[number].mean():.1%}{grey}"
 
     def index(self, scene: str) -> Int16[np.ndarray, "V"]:
         """For each camera the index into `masks`, or -1 where no pixel is the own car's.
@@ -42,8 +73,10 @@ class EgoMasks:
         A scene whose name is a number may stand in the index without its leading zeros, as VFDepth writes
         it. Raises DatasetError where the index does not name the scene.
         """
-        if self.group_by_scene is None:
-            return next(iter(self.indices_by_group.values()))
+        return self.indices_by_group["" if self.group_by_scene is None else self._group(scene)]
+
+    def _group(self, scene: str) -> str:
+        assert self.group_by_scene is not None
         plain = str(int(scene)) if scene.isdecimal() else scene
         group = self.group_by_scene.get(scene, self.group_by_scene.get(plain))
         if group is None:
@@ -51,7 +84,7 @@ class EgoMasks:
                 f"{self.folder / INDEX_FILE}: does not name the scene {scene}; expected the mask group of "
                 "every scene; add it to the file"
             )
-        return self.indices_by_group[group]
+        return group
 
 
 def load_ego_masks(folder: Path, cameras: Sequence[str], size_hw: tuple[int, int]) -> EgoMasks:
@@ -61,22 +94,27 @@ def load_ego_masks(folder: Path, cameras: Sequence[str], size_hw: tuple[int, int
     is 0, and a camera without a file sees nothing of the own car. VFDepth's own resizing smooths; nearest
     keeps the masks binary.
 
-    Raises DatasetError where the folder, the index, a group or all masks are missing, or a mask is unreadable.
+    Raises DatasetError where the folder, the index, a group or all masks are missing, or a mask is unreadable, cannot
+    be one or is called otherwise than its camera.
     """
     if not folder.is_dir():
         raise DatasetError(f"{folder}: no such folder; expected ego masks, <CAMERA>_mask.png; check the path")
     group_by_scene = _read_index(folder)
     groups = [""] if group_by_scene is None else sorted(set(group_by_scene.values()))
     masks: list[UInt8[np.ndarray, "H W"]] = []
+    grey: list[float] = []
+    strange: dict[str, tuple[str, ...]] = {}
     indices_by_group: dict[str, Int16[np.ndarray, "V"]] = {}
     for group in groups:
         found = _read_group(folder / group, cameras, size_hw)
         numbers = {camera: len(masks) + i for i, camera in enumerate(found)}
         indices_by_group[group] = np.array([numbers.get(camera, NO_MASK) for camera in cameras], dtype=np.int16)
-        masks.extend(found.values())
+        masks.extend(mask for mask, _ in found.values())
+        grey.extend(share for _, share in found.values())
+        strange[group] = tuple(strangers(folder / group, cameras))
     if not masks:
         raise _no_masks(folder, cameras)
-    return EgoMasks(np.stack(masks), indices_by_group, group_by_scene, folder)
+    return EgoMasks(np.stack(masks), indices_by_group, group_by_scene, folder, tuple(cameras), tuple(grey), strange)
 
 
 def _read_index(folder: Path) -> dict[str, str] | None:
@@ -103,15 +141,21 @@ def _read_index(folder: Path) -> dict[str, str] | None:
     return group_by_scene
 
 
-def _read_group(folder: Path, cameras: Sequence[str], size_hw: tuple[int, int]) -> dict[str, UInt8[np.ndarray, "H W"]]:
-    paths = {camera: folder / f"{camera}_mask.png" for camera in cameras}
+def _read_group(
+    folder: Path, cameras: Sequence[str], size_hw: tuple[int, int]
+) -> dict[str, tuple[UInt8[np.ndarray, "H W"], float]]:
+    paths = {camera: folder / mask_name(camera) for camera in cameras}
     return {camera: _read_mask(path, size_hw) for camera, path in paths.items() if path.exists()}
 
 
-def _read_mask(path: Path, size_hw: tuple[int, int]) -> UInt8[np.ndarray, "H W"]:
-    world = (decode_grey(read_bytes(path), path) > 0).astype(np.uint8)
+def _read_mask(path: Path, size_hw: tuple[int, int]) -> tuple[UInt8[np.ndarray, "H W"], float]:
+    """A mask, and which share of its file is neither black nor white."""
+    data = read_bytes(path)
+    luminance = decode_grey(data, path)
+    grey = require_mask(luminance, data, path)
+    world = (luminance > 0).astype(np.uint8)
     height, width = size_hw
-    return np.asarray(Image.fromarray(world).resize((width, height), Image.Resampling.NEAREST))
+    return np.asarray(Image.fromarray(world).resize((width, height), Image.Resampling.NEAREST)), grey
 
 
 def _pickled_index(folder: Path) -> DatasetError:

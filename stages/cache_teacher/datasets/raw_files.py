@@ -105,6 +105,15 @@ def decode_views(files: Sequence[bytes], paths: Sequence[Path]) -> tuple[UInt8[n
     return images
 
 
+def image_size(path: Path) -> tuple[int, int] | None:
+    """Height and width of an image file, from its header; None where it has none that can be read."""
+    try:
+        with Image.open(path, formats=IMAGE_FORMATS) as image:
+            return image.height, image.width
+    except _BAD_IMAGE:
+        return None
+
+
 def decode_grey(data: bytes, path: Path) -> UInt8[np.ndarray, "H W"]:
     """The luminance of an image file's bytes, transparency ignored. Raises DatasetError like `decode_rgb`."""
     return _decode(data, path, "L")

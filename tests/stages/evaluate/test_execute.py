@@ -65,6 +65,17 @@ def test_protocols_in_one_pass_are_those_one_by_one(
     assert {evaluation.student_sha256 for evaluation in together} == {hashlib.sha256(b"weights").hexdigest()}
 
 
+def test_scoring_nothing_is_an_error_and_nothing_is_written(
+    cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As where LiDAR was in millimetres: else a table of dashes would look like a result."""
+    monkeypatch.setattr(stage, "_subjects", lambda _: [constant(9.0)])
+    asked = ("native", ProtocolSettings(name="far", range_m=(150, 200)))
+    with pytest.raises(EvaluationError, match=r"split val \(6 rigs\) has no point 150 to 200 m away, as protocol far"):
+        stage.execute(planned(cache, tmp_path, *asked), Silent(), code_version="test")
+    assert not list(tmp_path.glob("metrics*"))
+
+
 def test_a_student_without_weights(cache: Path, tmp_path: Path) -> None:
     (tmp_path / "student").mkdir()
     with pytest.raises(TrainingError, match=r"model.safetensors does not hold the weights of a student"):

@@ -6,6 +6,7 @@ import pytest
 from cache_schema import Cache, CacheWriter, ImageSpec
 from cache_schema.errors import CacheIncompleteError, CacheMissingError, ConfigError, TrainingError
 from stages.progress import Silent
+from stages.train import execute as stage
 from stages.train.config import AugmentConfig, CropConfig, LoaderConfig, LossConfig, OptimizerConfig, TrainConfig
 from stages.train.execute import execute
 from stages.train.plan import plan, resolve
@@ -55,6 +56,25 @@ def test_a_plan_sees_how_far_a_run_is(cache: Path, trained: Path):
     made = plan(small_config(steps=3), cache, trained)
     assert made.steps_done == 3
     assert made.checkpoint == trained / "checkpoints" / "step_000003"
+
+
+def test_points_that_no_student_can_express_are_refused_before_the_first_step(cache: Path, tmp_path: Path):
+    """As of a cache that was made from millimetres."""
+    student = STUDENT.model_copy(update={"d_min_m": 1.0, "d_max_m": 2.0})
+    with pytest.raises(TrainingError, match=r"in 6 rigs no LiDAR point off the ego vehicle is 1 to 2 m away .*; those"):
+        plan(small_config(student=student), cache, tmp_path / "run")
+
+
+def test_training_ends_where_an_epoch_had_no_point(
+    cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    losses = iter([0.0, 0.0, 0.5, 0.0, 0.0, 0.0, 0.0])
+    monkeypatch.setattr(stage, "update", lambda *_: {"loss": 1.0, "lidar": next(losses)})
+    made = plan(small_config(steps=20, checkpoint_every=2), cache, tmp_path / "run")  # an epoch has 3 steps
+    with pytest.raises(TrainingError, match=r"no rig of the last 4 steps had a LiDAR point that the student can expre"):
+        execute(made, Silent(), code_version="test")
+    assert next(losses, None) is None
+    assert plan(made.config, cache, tmp_path / "run").steps_done == 6
 
 
 def test_no_cache_says_how_to_make_one(tmp_path: Path):

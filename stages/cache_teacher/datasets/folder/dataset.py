@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -14,7 +14,15 @@ from jaxtyping import Float64
 
 from cache_schema import RigFrames
 from cache_schema.errors import DatasetError
-from stages.cache_teacher.datasets.base import IncompleteSample, SampleRef, SplitNotes, lidar_capacity, parted
+from stages.cache_teacher.datasets.base import (
+    DescribedCamera,
+    IncompleteSample,
+    SampleRef,
+    SplitNotes,
+    Sweep,
+    lidar_capacity,
+    parted,
+)
 from stages.cache_teacher.datasets.folder.description import (
     DATASET_FILE,
     SCENE_FILE,
@@ -25,14 +33,13 @@ from stages.cache_teacher.datasets.folder.description import (
     read_dataset,
     read_scene,
 )
-from stages.cache_teacher.datasets.folder.points import read_cloud
+from stages.cache_teacher.datasets.folder.points import other_readings, read_cloud
 from stages.cache_teacher.datasets.one_drive import refuse_one_drive_twice
+from stages.cache_teacher.datasets.plausible_cameras import require_pinhole, require_size
 from stages.cache_teacher.datasets.projection import NO_POINTS, project, world_points
-from stages.cache_teacher.datasets.raw_files import FilesOnDisk, decode_views, path_inside, read_bytes
+from stages.cache_teacher.datasets.raw_files import FilesOnDisk, decode_views, image_size, path_inside, read_bytes
 from stages.cache_teacher.datasets.ring import ring_from_calibration
 
-WIDEST_DEG = 150.0
-"""No camera that sees more is a pinhole."""
 POINTS = "points"
 """What an incomplete rig without a point cloud lacks."""
 
@@ -116,9 +123,10 @@ class FolderDataset:
         files = tuple(read_bytes(path) for path in paths)
         images = decode_views(files, paths)
         described = [scene.cameras[camera] for camera in self.cameras]
-        for name, camera, image in zip(self.cameras, described, images, strict=True):
-            _require_fitting(name, camera, image.shape[:2], self.root / ref.scene)
         intrinsics_px = np.array([camera.intrinsics for camera in described], np.float32)
+        for name, path, said, K, image in zip(self.cameras, paths, described, intrinsics_px, images, strict=True):
+            require_size(path, image.shape[:2], name, said.size_hw, by=self._calibrated_by(ref.scene))
+            require_pinhole(name, K, image.shape[:2], str(self.root / ref.scene))
         rig_from_camera = np.stack([_matrix(camera.car_from_camera) for camera in described])
         world_from_rig = _matrix(rig.world_from_car)
         moved = [rig.world_from_car_at_image.get(camera, rig.world_from_car) for camera in self.cameras]
@@ -143,6 +151,27 @@ class FolderDataset:
             rig_from_camera=rig_from_camera,
             world_from_camera=world_from_camera,
             world_from_rig=world_from_rig,
+        )
+
+    def described_cameras(self, split: str) -> Iterator[DescribedCamera]:
+        """The cameras of each scene, with the size of their images in its first complete rig."""
+        first: dict[str, SampleRef] = {}
+        for ref in self._index(split)[0]:
+            first.setdefault(ref.scene, ref)
+        for name, ref in first.items():
+            for camera in self.cameras:
+                described = self._scene(name).cameras[camera]
+                size_hw = described.size_hw or image_size(self._path(name, self._rig(ref).images[camera]))
+                yield DescribedCamera(camera, f"scene {name}", np.array(described.intrinsics, np.float32), size_hw)
+
+    def sweep(self, split: str, ref: SampleRef) -> Sweep:
+        """The points of a rig that has them. Raises DatasetError like `load`."""
+        rig, lidar = self._rig(ref), self._scene(ref.scene).lidar
+        assert rig.points is not None
+        assert lidar is not None
+        path, columns = self._path(ref.scene, rig.points), lidar.bin_columns
+        return Sweep(
+            str(path), read_cloud(path, columns), _matrix(lidar.car_from_lidar), partial(other_readings, path, columns)
         )
 
     def __getstate__(self) -> dict[str, Any]:
@@ -227,6 +256,10 @@ class FolderDataset:
     def _path(self, scene: str, file: str) -> Path:
         return path_inside(self.root / scene, file, self.root / scene / SCENE_FILE)
 
+    def _calibrated_by(self, scene: str) -> str:
+        anew = self._scene(scene).cameras is not self._described.cameras
+        return f"{scene}/{SCENE_FILE}" if anew else DATASET_FILE
+
     def _cloud(self, scene: str, rig: Rig) -> np.ndarray:
         assert rig.points is not None
         lidar = self._scene(scene).lidar
@@ -244,19 +277,6 @@ def _require_scenes(root: Path, splits: Mapping[str, Sequence[str]]) -> None:
                     f"{root / DATASET_FILE}: splits.{split} names {name}, where there is no {SCENE_FILE}; "
                     f"expected one of {', '.join(there) or 'none, for no folder has one'}"
                 )
-
-
-def _require_fitting(name: str, camera: Camera, size_hw: tuple[int, int], scene: Path) -> None:
-    """Raise DatasetError where intrinsics cannot be those of an image of this size."""
-    height, width = size_hw
-    (fx, _, cx), (_, fy, cy), _ = camera.intrinsics
-    seen_deg = 2 * math.degrees(math.atan(max(width / fx, height / fy) / 2))
-    if not (0 < cx < width and 0 < cy < height and seen_deg < WIDEST_DEG):
-        raise DatasetError(
-            f"{scene}: the intrinsics of {name} have fx {fx:g}, fy {fy:g}, cx {cx:g} and cy {cy:g} for images of "
-            f"{width}×{height} pixels; expected them in pixels of these images, with the centre inside and less than "
-            f"{WIDEST_DEG:g}° from border to border"
-        )
 
 
 def _matrix(placement: Placement | None) -> Float64[np.ndarray, "4 4"]:

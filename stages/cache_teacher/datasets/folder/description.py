@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
-from typing import Annotated, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import numpy as np
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -20,6 +21,9 @@ SHOWN = 3
 """Mistakes that are named at once."""
 TOLERANCE = 1e-3
 """How far a matrix may be from a rotation."""
+
+_LENS = re.compile(r"(lens_?|cam(era)?_?)?(dist.*|undist.*|model|type|skew|fov|xi|alpha|fisheye.*|[kps]\d|d)")
+"""Keys by which people describe a lens."""
 
 M = TypeVar("M", bound="Described")
 
@@ -50,6 +54,11 @@ def _finite(rows: list[list[float]], size: int) -> np.ndarray:
     return np.array(rows)
 
 
+def _left_out(value: int | None) -> bool:
+    """Caches know a description by a digest of it: what is not given must not change that."""
+    return value is None
+
+
 Intrinsics = Annotated[list[list[float]], AfterValidator(_intrinsics)]
 Placement = Annotated[list[list[float]], AfterValidator(_placement)]
 """A 4×4 matrix, row by row: coordinates in the first frame from those in the second, in metres."""
@@ -68,6 +77,27 @@ class Camera(Described):
     intrinsics: Intrinsics
     car_from_camera: Placement
     """A camera's frame is x right, y down, z forward; the car's x forward, y left, z up."""
+    width: int | None = Field(default=None, gt=0, exclude_if=_left_out)
+    height: int | None = Field(default=None, gt=0, exclude_if=_left_out)
+    """Of the images that the intrinsics are for, in pixels; images of another size are refused."""
+
+    @property
+    def size_hw(self) -> tuple[int, int] | None:
+        """Height and width, if they are given."""
+        return None if self.height is None or self.width is None else (self.height, self.width)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _is_a_pinhole(cls, given: Any) -> Any:
+        if isinstance(given, dict) and (lens := [key for key in given if _LENS.fullmatch(key.lower())]):
+            raise ValueError(f"says {', '.join(lens)}; cameras are pinholes: undistort the images, and leave it out")
+        return given
+
+    @model_validator(mode="after")
+    def _both_or_none(self) -> Camera:
+        if (self.width is None) != (self.height is None):
+            raise ValueError("has one of width and height; expected both or none")
+        return self
 
 
 class Lidar(Described):

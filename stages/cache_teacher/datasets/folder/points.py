@@ -15,6 +15,9 @@ from cache_schema.errors import ConfigError, DatasetError
 from stages.cache_teacher.datasets.raw_files import one_line, read_bytes, refuse_pointer
 
 NPZ_ARRAYS = ("points", "data")
+COLUMNS = range(3, 9)
+"""Numbers of a point in the .bin files that people have."""
+AFTER_FIRST = "x, y and z in the columns after the first"
 _BAD = (OSError, EOFError, ValueError, KeyError, IndexError, TypeError, RuntimeError, MemoryError, struct.error)
 
 
@@ -32,6 +35,25 @@ def read_cloud(path: Path, bin_columns: int) -> Float[np.ndarray, "point 3"]:
     if points.ndim != 2 or points.shape[1] < 3 or not np.issubdtype(points.dtype, np.floating):
         raise _bad(path, f"{points.dtype} of shape {points.shape}, not floating point of shape (N, 3 or more)")
     return np.ascontiguousarray(points[:, :3])
+
+
+def other_readings(path: Path, bin_columns: int) -> dict[str, Float[np.ndarray, "_ 3"]]:
+    """What else the bytes of a .bin, or the columns of an .npz, could be, by the words for it."""
+    if path.suffix == ".npz":
+        stored = _npz(path)
+        return {AFTER_FIRST: stored[:, 1:4]} if stored.shape[1] > 3 else {}
+    if path.suffix != ".bin":
+        return {}
+    data = read_bytes(path)
+    readings = {}
+    for dtype, called in (("<f4", "float32"), ("<f8", "float64")):
+        for columns in COLUMNS:
+            whole = len(data) % (np.dtype(dtype).itemsize * columns) == 0
+            if whole and (dtype, columns) != ("<f4", bin_columns):
+                readings[f"{columns} columns of {called}"] = np.frombuffer(data, dtype).reshape(-1, columns)[:, :3]
+    if bin_columns > 3:
+        readings[AFTER_FIRST] = _bin(path, bin_columns)[:, 1:4]
+    return readings
 
 
 def _bin(path: Path, columns: int) -> np.ndarray:

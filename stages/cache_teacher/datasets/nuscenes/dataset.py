@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from cache_schema import RigFrames
 from cache_schema.errors import DatasetError
 from stages.cache_teacher.config import NuscenesSettings
-from stages.cache_teacher.datasets.base import IncompleteSample, SampleRef, SplitNotes, lidar_capacity
-from stages.cache_teacher.datasets.nuscenes.rig import POINT_BYTES, read_rig
+from stages.cache_teacher.datasets.base import (
+    DescribedCamera,
+    IncompleteSample,
+    SampleRef,
+    SplitNotes,
+    Sweep,
+    lidar_capacity,
+)
+from stages.cache_teacher.datasets.nuscenes.rig import CALIBRATED_BY, POINT_BYTES, read_own_sweep, read_rig
 from stages.cache_teacher.datasets.nuscenes.sample import NuscenesSample, Reading
 from stages.cache_teacher.datasets.nuscenes.selection import Selection, select
 from stages.cache_teacher.datasets.nuscenes.tables import find_version, read_tables
@@ -66,9 +75,22 @@ class NuscenesDataset:
 
     def load(self, split: str, ref: SampleRef) -> RigFrames:
         """Read one keyframe that `samples` lists. Raises DatasetError, naming the file and the remedy."""
-        if not isinstance(ref, NuscenesSample):
-            raise TypeError(f"{ref} does not say where its files are; expected a keyframe that samples() lists")
-        return read_rig(self.root, ref, lidar=self.lidar)
+        return read_rig(self.root, _listed(ref), lidar=self.lidar)
+
+    def described_cameras(self, split: str) -> Iterator[DescribedCamera]:
+        """The cameras of each calibration that a keyframe uses, with each size that the tables say of their images."""
+        said = dict.fromkeys(
+            (camera, reading.intrinsics_px, reading.size_hw, reading.distorted)
+            for keyframe in self._split(split).complete
+            for camera, reading in zip(self.cameras, keyframe.cameras, strict=True)
+        )
+        for camera, intrinsics_px, size_hw, distorted in said:
+            ignored = ("camera_distortion",) if distorted else ()
+            yield DescribedCamera(camera, CALIBRATED_BY, np.array(intrinsics_px, np.float32), size_hw, ignored)
+
+    def sweep(self, split: str, ref: SampleRef) -> Sweep:
+        """The points of a keyframe's own sweep. Raises DatasetError like `load`."""
+        return read_own_sweep(self.root, _listed(ref))
 
     def __getstate__(self) -> dict[str, Any]:
         """A worker process gets the layout; its samples come with its tasks."""
@@ -88,6 +110,12 @@ class NuscenesDataset:
             return path.stat().st_size // POINT_BYTES
         except OSError as error:
             raise DatasetError(f"{path}: cannot be read ({error.strerror}); {REMEDY}") from error
+
+
+def _listed(ref: SampleRef) -> NuscenesSample:
+    if not isinstance(ref, NuscenesSample):
+        raise TypeError(f"{ref} does not say where its files are; expected a keyframe that samples() lists")
+    return ref
 
 
 def _sweeps(keyframe: NuscenesSample) -> Sequence[Reading]:

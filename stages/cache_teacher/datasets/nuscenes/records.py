@@ -79,6 +79,8 @@ class CalibratedSensor(Placed):
     sensor_token: str
     camera_intrinsic: Annotated[tuple[tuple[float, ...], ...], AfterValidator(_intrinsics)]
     """The 3×3 pinhole matrix; empty for a sensor that is no camera."""
+    camera_distortion: tuple[float, ...] | None = None
+    """Coefficients of a lens, in tables that have nuImages' form."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +115,9 @@ class SampleData(Record):
     filename: str
     prev: str
     """Empty for a sensor's first one of a scene."""
+    height: int | None = None
+    width: int | None = None
+    """Of an image, in pixels; 0 for a sweep."""
 
 
 @dataclass(frozen=True)

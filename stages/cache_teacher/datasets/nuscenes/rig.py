@@ -13,11 +13,14 @@ from jaxtyping import Float32, Float64
 
 from cache_schema import LidarView, RigFrames
 from cache_schema.errors import DatasetError
+from stages.cache_teacher.datasets.base import Sweep
 from stages.cache_teacher.datasets.nuscenes.devkit import LidarPointCloud, Quaternion, transform_matrix, view_points
 from stages.cache_teacher.datasets.nuscenes.sample import NuscenesSample, Placement, Reading
+from stages.cache_teacher.datasets.plausible_cameras import require_pinhole, require_size
 from stages.cache_teacher.datasets.projection import NO_POINTS, last_per_pixel
 from stages.cache_teacher.datasets.raw_files import REMEDY, decode_views, path_inside, read_bytes
 
+CALIBRATED_BY = "calibrated_sensor.json"
 POINT_BYTES = 5 * 4
 """x, y, z, intensity and ring of a point, float32 each."""
 MIN_DEPTH_M = 1.0
@@ -37,6 +40,10 @@ def read_rig(root: Path, sample: NuscenesSample, *, lidar: bool = True) -> RigFr
     image_paths = [path_inside(root, reading.filename, named_in) for reading in sample.cameras]
     image_files = tuple(read_bytes(path) for path in image_paths)
     images = decode_views(image_files, image_paths)
+    intrinsics_px = np.array([reading.intrinsics_px for reading in sample.cameras], dtype=np.float32)
+    for reading, path, image, K in zip(sample.cameras, image_paths, images, intrinsics_px, strict=True):
+        require_size(path, image.shape[:2], path.parent.name, reading.size_hw, by=named_in.name)
+        require_pinhole(path.parent.name, K, image.shape[:2], CALIBRATED_BY)
     views = tuple(NO_POINTS for _ in images)
     if lidar and sample.lidar is not None:
         world = world_points(root, sample)
@@ -52,7 +59,7 @@ def read_rig(root: Path, sample: NuscenesSample, *, lidar: bool = True) -> RigFr
         images=images,
         image_files=image_files,
         lidar=views,
-        intrinsics_px=np.array([reading.intrinsics_px for reading in sample.cameras], dtype=np.float32),
+        intrinsics_px=intrinsics_px,
         rig_from_camera=rig_from_camera,
         world_from_camera=np.stack(
             [
@@ -96,6 +103,13 @@ def read_sweep(path: Path) -> LidarPointCloud:
         return LidarPointCloud.from_file(str(path))
     except OSError as error:
         raise DatasetError(f"{path}: cannot be read ({error.strerror}); {REMEDY}") from error
+
+
+def read_own_sweep(root: Path, sample: NuscenesSample) -> Sweep:
+    """The keyframe's own sweep. Raises DatasetError like `read_sweep`."""
+    assert sample.lidar is not None
+    path = path_inside(root, sample.lidar.filename, root / "sample_data.json")
+    return Sweep(str(path), read_sweep(path).points[:3].T, matrix_of(sample.lidar.ego_from_sensor))
 
 
 def world_points(root: Path, sample: NuscenesSample) -> LidarPointCloud:

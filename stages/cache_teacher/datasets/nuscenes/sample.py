@@ -28,6 +28,10 @@ class Reading:
     global_from_ego: Placement
     intrinsics_px: tuple[tuple[float, ...], ...]
     """The 3×3 pinhole matrix; empty for a LiDAR."""
+    size_hw: tuple[int, int] | None = None
+    """Height and width of the image, if the tables say them."""
+    distorted: bool = False
+    """Whether the tables have coefficients of its lens."""
 
 
 @dataclass(frozen=True)

@@ -202,6 +202,8 @@ class _Reader:
             ego_from_sensor=_placement(mounted),
             global_from_ego=_placement(pose),
             intrinsics_px=mounted.camera_intrinsic,
+            size_hw=(shot.height, shot.width) if shot.height and shot.width else None,
+            distorted=any(mounted.camera_distortion or ()),
         )
 
     def _mounted(self, shot: SampleData) -> CalibratedSensor:

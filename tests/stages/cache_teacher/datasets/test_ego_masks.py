@@ -12,6 +12,8 @@ from tests.real_data import real_data
 
 CAMERAS = ("CAMERA_01", "CAMERA_05")
 SIZE_HW = (2, 4)
+CAR = [[255] * 4, [0] * 4]
+"""A mask of the own car at the bottom."""
 
 
 def write_mask(path: Path, pixels: list[list[int]]) -> None:
@@ -27,12 +29,12 @@ def test_one_set_of_masks_serves_every_scene(tmp_path: Path):
 
 
 def test_groups_serve_the_scenes_that_the_index_gives_them(tmp_path: Path):
-    write_mask(tmp_path / "0" / "CAMERA_01_mask.png", [[0] * 4] * 2)
+    write_mask(tmp_path / "0" / "CAMERA_01_mask.png", CAR)
     write_mask(tmp_path / "0" / "CAMERA_05_mask.png", [[255] * 4] * 2)
-    write_mask(tmp_path / "1" / "CAMERA_05_mask.png", [[0] * 4] * 2)
+    write_mask(tmp_path / "1" / "CAMERA_05_mask.png", CAR)
     (tmp_path / "mask_index.json").write_text('{"0": 0, "7": 1, "scene_02": 1}')
     masks = load_ego_masks(tmp_path, CAMERAS, SIZE_HW)
-    assert masks.masks[:, 0, 0].tolist() == [0, 1, 0]
+    assert masks.masks[:, 1, 0].tolist() == [0, 1, 0]
     assert masks.index("000000").tolist() == [0, 1]
     assert masks.index("000007").tolist() == [-1, 2]
     assert masks.index("scene_02").tolist() == [-1, 2]
@@ -45,13 +47,13 @@ def test_masks_are_resized_without_shades_between(tmp_path: Path):
 
 
 def test_only_black_is_the_own_car_whatever_the_transparency(tmp_path: Path):
-    rgba = np.array([[[0, 0, 0, 0], [0, 0, 0, 255], [9, 9, 9, 255], [255, 255, 255, 0]]] * 2, dtype=np.uint8)
+    rgba = np.array([[[0, 0, 0, 0], [0, 0, 0, 255], [252, 252, 252, 255], [255, 255, 255, 0]]] * 2, dtype=np.uint8)
     Image.fromarray(rgba).save(tmp_path / "CAMERA_01_mask.png")
     assert load_ego_masks(tmp_path, CAMERAS, SIZE_HW).masks[0].tolist() == [[0, 0, 1, 1]] * 2
 
 
 def test_a_pickled_index_is_never_read_but_explained(tmp_path: Path):
-    write_mask(tmp_path / "0" / "CAMERA_01_mask.png", [[0] * 4] * 2)
+    write_mask(tmp_path / "0" / "CAMERA_01_mask.png", CAR)
     (tmp_path / "mask_idx_dict.pkl").write_bytes(b"cos\nabort\n(tR.")
     with pytest.raises(DatasetError, match=r"no mask_index\.json.*python -c") as error:
         load_ego_masks(tmp_path, CAMERAS, SIZE_HW)
@@ -70,7 +72,7 @@ def test_the_explained_conversion_works(tmp_path: Path, monkeypatch: pytest.Monk
 
 
 def test_a_scene_that_the_index_lacks(tmp_path: Path):
-    write_mask(tmp_path / "0" / "CAMERA_01_mask.png", [[0] * 4] * 2)
+    write_mask(tmp_path / "0" / "CAMERA_01_mask.png", CAR)
     (tmp_path / "mask_index.json").write_text('{"000000": "0"}')
     masks = load_ego_masks(tmp_path, CAMERAS, SIZE_HW)
     with pytest.raises(DatasetError, match="does not name the scene 000001"):

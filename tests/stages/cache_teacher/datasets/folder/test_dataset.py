@@ -178,6 +178,11 @@ def front(content: dict[str, Any]) -> dict[str, Any]:
             lambda d: front(d).update(car_from_camera=[[1, 0, 0, 0], [0, 1, 0, 0], [0, 0, -1, 0], [0, 0, 0, 1]]),
             "found a reflection",
         ),
+        (lambda d: front(d).update(k1=-0.3, p2=0.1), "says k1, p2; cameras are pinholes: undistort the images"),
+        (lambda d: front(d).update(distortion=[0, 0, 0, 0, 0]), "says distortion; cameras are pinholes"),
+        (lambda d: front(d).update(camera_model="fisheye"), "says camera_model; cameras are pinholes"),
+        (lambda d: front(d).update(width=80), "has one of width and height"),
+        (lambda d: front(d).update(width=80, height=0), "height: Input should be greater than 0"),
     ],
 )
 def test_what_is_wrong_with_the_dataset_file(root: Path, change: Callable[[Any], object], said: str):
@@ -293,3 +298,10 @@ def test_an_npz_is_never_unpickled(tmp_path: Path):
     np.savez(tmp_path / "cloud.npz", points=np.array([{"x": 1}], object))
     with pytest.raises(DatasetError, match=r"is not a point cloud as expected"):
         read_cloud(tmp_path / "cloud.npz", 4)
+
+
+def test_a_size_that_is_not_given_does_not_change_what_the_description_is_known_by(root: Path):
+    """Caches that were made before a camera could have a size stay what they are."""
+    camera = FolderDataset(root)._described.cameras["front"]
+    assert set(camera.model_dump()) == {"intrinsics", "car_from_camera"}
+    assert set(camera.model_copy(update={"width": 80, "height": 48}).model_dump()) > {"width", "height"}

@@ -7,10 +7,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from cache_schema.errors import DatasetError
-from stages.cache_teacher.config import NuscenesSettings
+from stages.cache_teacher.config import CacheTeacherConfig, NuscenesSettings
+from stages.cache_teacher.plan import plan
 from tests.nuscenes_world import KEYFRAMES, VERSION
 
 pytest.importorskip("nuscenes", reason="needs nuscenes-devkit: make test-nuscenes")
@@ -311,3 +314,38 @@ def test_a_token_list_that_cannot_be_used(world: Path, tmp_path: Path, content: 
         read_all(world, tokens=listed)
     assert str(raised.value).startswith(f"{listed}: ")
     assert said in str(raised.value)
+
+
+@pytest.mark.parametrize(("height", "width"), [(0.5, 0.5), (1, 2), (0.75, 1)])
+def test_images_that_were_resized(root: Path, height: float, width: float):
+    for path in root.glob("samples/CAM_*/*.jpg"):
+        with Image.open(path) as image:
+            image.resize((round(image.width * width), round(image.height * height))).save(path)
+    assert "pixels; expected 80×48, as sample_data.json says of CAM_FRONT" in refused(root)
+    with editing(root, "sample_data") as records:
+        for record in records:
+            record |= {"height": 0, "width": 0}
+    config = CacheTeacherConfig(dataset="nuscenes", root=root, cache="none", teacher={"id": "tiny"})
+    try:
+        said = "\n".join(plan(config).describe())
+    except DatasetError as error:
+        said = str(error)
+    assert "principal point far from the middle: CAM_FRONT" in said or "in pixels of these images" in said
+
+
+def test_a_lens_that_the_tables_describe_is_said_to_be_ignored(root: Path):
+    with editing(root, "calibrated_sensor") as records:
+        for record in records:
+            record["camera_distortion"] = [0.1, 0, 0, 0, 0] if record["camera_intrinsic"] else []
+    config = CacheTeacherConfig(dataset="nuscenes", root=root, cache="none", teacher={"id": "tiny"})
+    assert "ignored, for cameras are taken as pinholes: CAM_FRONT, " in "\n".join(plan(config).describe())
+
+
+@pytest.mark.parametrize(("columns", "factor"), [(4, 1), (5, 1000), (5, 100), (5, 0.001)])
+def test_sweeps_that_are_not_metres_in_five_columns(root: Path, columns: int, factor: float):
+    for path in root.glob("samples/LIDAR_TOP/*.bin"):
+        points = np.fromfile(path, np.float32).reshape(-1, 5)[:, :columns] * np.float32(factor)
+        path.write_bytes(points[: len(points) // 5 * 5].tobytes())
+    config = CacheTeacherConfig(dataset="nuscenes", root=root, cache="none", teacher={"id": "tiny"})
+    with pytest.raises(DatasetError, match=r"\.bin: .*; expected x, y and z in metres"):
+        plan(config)

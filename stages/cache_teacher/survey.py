@@ -1,0 +1,117 @@
+"""What a few rigs of a split show of its LiDAR, before hours are spent on all of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float32
+
+from cache_schema import LidarView, RigFrames
+from cache_schema.errors import DatasetError
+from cache_schema.manifest import far_m
+from stages.cache_teacher.datasets.base import RigDataset, SampleRef
+from stages.cache_teacher.datasets.plausible_points import sweep_doubts
+from stages.wording import counted
+
+ASK_WHY = "are intrinsics in pixels of these images, and all placements in metres and the right way round?"
+SWEEPS = 16
+"""Sweeps whose numbers are judged."""
+NEAR_M = 0.1
+"""Depths from here up to as far as the dataset is scored are in range."""
+FEW_IN_RANGE = 0.5
+"""Share of a camera's points in range below which something is doubtful."""
+UPSIDE_DOWN = 0.3
+"""Rank correlation of rows and depths in an image above which it is doubtful; of real rigs it is far below 0."""
+ENOUGH = 50
+"""Points of an image that tell something."""
+
+
+@dataclass(frozen=True)
+class LidarSurvey:
+    """What LiDAR shows in the first rig of a split, one half way and the last, by camera."""
+
+    rigs: int
+    first_points: dict[str, int]
+    """Points in the first rig's images."""
+    depths_m: dict[str, Float32[np.ndarray, "point"]]
+    """Of all points in the images."""
+    far_m: float
+    doubts: tuple[str, ...]
+
+    def describe(self) -> list[str]:
+        """Lines of the plan."""
+        low, high = NEAR_M, self.far_m
+        count = ", ".join(f"{camera} {points}" for camera, points in self.first_points.items())
+        lines = [f"LiDAR points of its first rig: {count}"]
+        if blind := [camera for camera, points in self.first_points.items() if not points]:
+            lines.append(f"none lies in {', '.join(blind)}: {ASK_WHY}")
+        seen = {camera: depth_m for camera, depth_m in self.depths_m.items() if len(depth_m)}
+        shares = {camera: float(_in_range(depth_m, high).mean()) for camera, depth_m in seen.items()}
+        each = ", ".join(f"{camera} {np.median(seen[camera]):.1f} m ({share:.0%})" for camera, share in shares.items())
+        lines.append(f"LiDAR depth in {counted(self.rigs, 'rig')}, median (and share of {low:g} to {high:g} m): {each}")
+        if out := [camera for camera, share in shares.items() if share < FEW_IN_RANGE]:
+            lines.append(f"most are out of range in {', '.join(out)}: {ASK_WHY}")
+        return lines + [f"doubtful: {doubt}" for doubt in self.doubts]
+
+
+def survey_lidar(dataset: RigDataset, split: str, samples: Sequence[SampleRef], first: RigFrames) -> LidarSurvey:
+    """Look at up to three rigs of a split, of which `first` is loaded.
+
+    Raises DatasetError where a sweep cannot be one, and where no point of any lies in an image or none in range: hours
+    later it would be training that finds out.
+    """
+    doubts = _sweep_doubts(dataset, split, samples, first)
+    refs = list(dict.fromkeys((samples[0], samples[len(samples) // 2], samples[-1])))
+    rigs = [first, *(dataset.load(split, ref) for ref in refs[1:])]
+    where = f"{first.scene} sample {first.sample}" + (f", nor of {len(refs) - 1} more" if len(refs) > 1 else "")
+    depths_m = {
+        camera: np.concatenate([rig.lidar[view].depth_m for rig in rigs]) for view, camera in enumerate(dataset.cameras)
+    }
+    far = far_m(dataset.name)
+    found = None
+    if not any(map(len, depths_m.values())):
+        found = "lies in an image"
+    elif not any(_in_range(depth_m, far).any() for depth_m in depths_m.values()):
+        found = f"in an image is {NEAR_M:g} to {far:g} m away"
+    if found is not None:
+        raise DatasetError(
+            f"no LiDAR point of {where} of split {split}, {found}; expected some: {ASK_WHY} Without LiDAR, pass "
+            "--without-lidar"
+        )
+    for view, camera in enumerate(dataset.cameras):
+        turned = [value for rig in rigs if (value := _rows_and_depths(rig.lidar[view])) is not None]
+        if turned and np.median(turned) > UPSIDE_DOWN:
+            doubts.append(f"in {camera} LiDAR points are farther the lower they lie: is it, or the LiDAR, upside down?")
+    return LidarSurvey(
+        rigs=len(rigs),
+        first_points={camera: len(view.depth_m) for camera, view in zip(dataset.cameras, first.lidar, strict=True)},
+        depths_m=depths_m,
+        far_m=far,
+        doubts=tuple(doubts),
+    )
+
+
+def _sweep_doubts(dataset: RigDataset, split: str, samples: Sequence[SampleRef], first: RigFrames) -> list[str]:
+    """What is doubtful of up to 16 sweeps, spread over a split: of the first that is, and how many are."""
+    probes = dict.fromkeys(np.linspace(0, len(samples) - 1, SWEEPS).astype(int).tolist())
+    sweeps = (dataset.sweep(split, samples[index]) for index in probes)
+    found = [(sweep.file, doubts) for sweep in sweeps if (doubts := sweep_doubts(sweep, first.rig_from_camera))]
+    if not found:
+        return []
+    file, doubts = found[0]
+    return [f"{len(found)} of {counted(len(probes), 'sweep')} looked at, such as {file}: {'; '.join(doubts)}"]
+
+
+def _in_range(depth_m: Float32[np.ndarray, "point"], far: float) -> np.ndarray:
+    return (depth_m > NEAR_M) & (depth_m < far)
+
+
+def _rows_and_depths(view: LidarView) -> float | None:
+    """Rank correlation of the rows of an image's points and their depths; None for too few points, or one row."""
+    rows = view.uv_px[:, 1]
+    if len(rows) < ENOUGH or rows.min() == rows.max() or view.depth_m.min() == view.depth_m.max():
+        return None
+    by_row, by_depth = (np.argsort(np.argsort(each, kind="stable"), kind="stable") for each in (rows, view.depth_m))
+    return float(np.corrcoef(by_row, by_depth)[0, 1])

@@ -1,0 +1,140 @@
+"""Images that are no ego masks are refused with what was found; what may be one is shown."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image, ImageFilter
+
+from cache_schema.errors import DatasetError
+from stages.cache_teacher.datasets.ego_masks import EgoMasks, load_ego_masks
+from tests.dgp_world import RING
+from tests.real_data import real_data
+
+SIZE_HW = (60, 100)
+CAMERAS = ("CAMERA_01", "CAMERA_05")
+Paint = Callable[[np.ndarray], Image.Image]
+
+
+def bumper(share: float = 0.2) -> np.ndarray:
+    """0 at the bottom, 255 above."""
+    mask = np.full(SIZE_HW, 255, np.uint8)
+    mask[round(SIZE_HW[0] * (1 - share)) :, 10:] = 0
+    return mask
+
+
+def load(folder: Path, **files: np.ndarray | Image.Image) -> EgoMasks:
+    """Masks of two cameras, of which CAMERA_05 has none unless it is given."""
+    for name, picture in files.items():
+        image = Image.fromarray(picture) if isinstance(picture, np.ndarray) else picture
+        image.save(folder / f"{name}.png")
+    return load_ego_masks(folder, CAMERAS, SIZE_HW)
+
+
+def in_transparency(mask: np.ndarray, colour: int) -> Image.Image:
+    image = Image.new("RGBA", mask.shape[::-1], (colour, colour, colour))
+    image.putalpha(Image.fromarray(mask))
+    return image
+
+
+def as_jpeg(mask: np.ndarray, folder: Path, quality: int) -> Image.Image:
+    Image.fromarray(mask).save(folder / "mask.jpg", quality=quality)
+    with Image.open(folder / "mask.jpg") as image:
+        image.load()
+    (folder / "mask.jpg").unlink()
+    return image
+
+
+REFUSED: dict[str, tuple[Paint, str]] = {
+    "inverted": (lambda m: Image.fromarray(255 - m), r"takes 82% of the image .* inverted\?"),
+    "inverted, of a camera that sees no car": (lambda m: Image.new("L", m.shape[::-1], 0), "takes 100% of the image"),
+    "inverted, a large car": (lambda m: Image.fromarray(255 - bumper(0.6)), r"takes 46% .* inverted\?"),
+    "in the transparency, on black": (
+        lambda m: in_transparency(m, 0),
+        "luminance 0 everywhere, and its mask in the tr",
+    ),
+    "in the transparency, on white": (lambda m: in_transparency(m, 255), "luminance 255 everywhere"),
+    "classes": (lambda m: Image.fromarray(np.where(m == 0, 1, 5).astype(np.uint8)), r"values 1, 5\)"),
+    "classes with a background": (
+        lambda m: Image.fromarray((np.arange(m.size) % 6).reshape(m.shape).astype(np.uint8)),
+        "values 1, 2, 3, 4, 5",
+    ),
+    "grey for black": (lambda m: Image.fromarray(np.maximum(m, 40)), r"18% of it is neither .* \(values 40\)"),
+    "soft": (lambda m: Image.fromarray(m).filter(ImageFilter.GaussianBlur(4)), r"neither black nor white .*, …\)"),
+    "a photo": (
+        lambda m: Image.fromarray(np.random.default_rng(0).integers(0, 256, m.shape, np.uint8)),
+        "neither black nor white",
+    ),
+}
+
+
+@pytest.mark.parametrize("mistake", REFUSED)
+def test_what_is_no_mask_is_refused(tmp_path: Path, mistake: str):
+    paint, found = REFUSED[mistake]
+    with pytest.raises(DatasetError, match=found) as error:
+        load(tmp_path, CAMERA_01_mask=paint(bumper()))
+    assert "CAMERA_01_mask.png: " in str(error.value)
+    assert "expected 0 for the ego vehicle and 255 for the world" in str(error.value)
+
+
+def test_a_mask_that_was_a_jpeg_is_refused(tmp_path: Path):
+    with pytest.raises(DatasetError, match=r"write it without classes, shades or JPEG"):
+        load(tmp_path, CAMERA_01_mask=as_jpeg(bumper(0.35), tmp_path, 60))
+
+
+@pytest.mark.parametrize("mode", ["L", "RGB", "RGBA", "1", "P"])
+def test_masks_in_every_form_of_png_are_the_same(tmp_path: Path, mode: str):
+    masks = load(tmp_path, CAMERA_01_mask=Image.fromarray(bumper()).convert(mode))
+    assert (masks.masks[0] == (bumper() > 0)).all()
+    assert masks.describe(["any"])[0] == "ego mask CAMERA_01 18.0%, CAMERA_05 –"
+
+
+def test_a_mask_of_0_and_1_is_one(tmp_path: Path):
+    assert (load(tmp_path, CAMERA_01_mask=bumper() // 255).masks[0] == bumper() // 255).all()
+
+
+def test_smoothed_borders_are_shown(tmp_path: Path):
+    mask = bumper()
+    mask[47, 10:] = 128  # 1.5 %
+    assert "CAMERA_01 18.0% (1.50% grey counts as world)" in load(tmp_path, CAMERA_01_mask=mask).describe(["any"])[0]
+
+
+def test_an_ego_vehicle_at_the_top_is_doubted(tmp_path: Path):
+    lines = load(tmp_path, CAMERA_01_mask=bumper()[::-1]).describe(["any"])
+    assert "doubtful: the ego vehicle is at the top of CAMERA_01" in lines[-1]
+
+
+def test_cameras_without_a_file_and_files_without_a_camera_are_named(tmp_path: Path):
+    lines = load(tmp_path, CAMERA_01_mask=bumper(), CAMERA_77_mask=bumper(), preview=bumper()).describe(["any"])
+    assert "no file for CAMERA_05: taken to see nothing of the ego vehicle" in lines[1]
+    assert "for no camera: CAMERA_77_mask.png, preview.png" in lines[2]
+
+
+@pytest.mark.parametrize(
+    "name", ["CAMERA_5_mask.png", "camera_05_mask.png", "CAMERA_05.png", "CAMERA_05_mask.jpg", "mask_camera05.PNG"]
+)
+def test_a_file_that_is_a_cameras_in_all_but_spelling_is_refused(tmp_path: Path, name: str):
+    Image.fromarray(bumper()).save(tmp_path / name)
+    with pytest.raises(DatasetError, match=rf"{name}: expected CAMERA_05_mask\.png, for the camera CAMERA_05"):
+        load(tmp_path, CAMERA_01_mask=bumper())
+
+
+def test_every_group_of_the_scenes_has_its_line(tmp_path: Path):
+    for group, share in (("0", 0.1), ("1", 0.3)):
+        (tmp_path / group).mkdir()
+        Image.fromarray(bumper(share)).save(tmp_path / group / "CAMERA_01_mask.png")
+    (tmp_path / "mask_index.json").write_text('{"a": 0, "b": 1, "c": 0}')
+    masks = load_ego_masks(tmp_path, CAMERAS[:1], SIZE_HW)
+    assert masks.describe(["a", "c", "a"]) == ["ego mask group 0: CAMERA_01 9.0%"]
+    assert masks.describe(["b"]) == ["ego mask group 1: CAMERA_01 27.0%"]
+
+
+@pytest.mark.real_data
+def test_real_masks_say_nothing_doubtful():
+    assert len(load_ego_masks(real_data("masks", "ddad_group_0"), RING, (384, 640)).describe(["any"])) == 1
+    cameras = ("CAM_FRONT", "CAM_FRONT_LEFT", "CAM_BACK_LEFT", "CAM_BACK", "CAM_BACK_RIGHT", "CAM_FRONT_RIGHT")
+    (line,) = load_ego_masks(real_data("masks", "nuscenes"), cameras, (352, 640)).describe(["any"])
+    assert "CAM_BACK 3.2% (0.09% grey counts as world)" in line
