@@ -17,12 +17,13 @@ from jaxtyping import Float, Float32, UInt8
 from PIL import Image, UnidentifiedImageError
 
 from cache_schema.errors import DatasetError
+from stages.cache_teacher.datasets import strict_images
 
 MAX_SIDE_PX = 65536  # pixel coordinates are stored as uint16
 IMAGE_FORMATS = ("JPEG", "PNG")  # some of Pillow's other formats start programs
 REMEDY = "replace it, or extract it again from the dataset's archive"
 
-_BAD_IMAGE = (OSError, SyntaxError, ValueError, struct.error, Image.DecompressionBombError)
+_BAD_IMAGE = (OSError, SyntaxError, ValueError, struct.error, zlib.error, Image.DecompressionBombError)
 _BAD_NPZ = (OSError, EOFError, ValueError, KeyError, RuntimeError, MemoryError, zipfile.BadZipFile, zlib.error)
 
 
@@ -67,7 +68,8 @@ def read_bytes(path: Path) -> bytes:
 def decode_rgb(data: bytes, path: Path) -> UInt8[np.ndarray, "H W 3"]:
     """The RGB values of an image file's bytes.
 
-    Raises DatasetError where it does not decode or is too large for pixel coordinates in uint16.
+    Raises DatasetError where it does not decode without a warning, has more than 8 bits a channel, or is too large for
+    pixel coordinates in uint16.
     """
     return _decode(data, path, "RGB")
 
@@ -144,16 +146,29 @@ def _decode(data: bytes, path: Path, mode: str) -> np.ndarray:
     try:
         with Image.open(io.BytesIO(data), formats=IMAGE_FORMATS) as image:
             _check_size(path, image.size)
-            if mode == "RGB" and image.mode.startswith(("I", "F")):
+            bits = strict_images.bits_per_channel(image, data)
+            if mode == "RGB" and bits > 8:
                 raise DatasetError(
-                    f"{path}: has more than 8 bits a pixel (mode {image.mode}); expected 8 for grey or each colour: "
-                    "scale it down, as bright as a photo"
+                    f"{path}: has more than 8 bits a pixel (mode {image.mode}): {bits} for grey or each colour; "
+                    "expected 8: scale it down, as bright as a photo"
                 )
-            # convert() copies even where there is nothing to convert.
-            return np.asarray(image if image.mode == mode else image.convert(mode))
+            return strict_images.pixels(image, data, mode)
     except _BAD_IMAGE as error:
-        found = "unknown format" if isinstance(error, UnidentifiedImageError) else one_line(error)
+        unknown = "unknown format" if isinstance(error, UnidentifiedImageError) else None
+        found = what_it_is(data) or unknown or one_line(error)
         raise DatasetError(f"{path}: does not decode ({found}); expected an undamaged JPEG or PNG; {REMEDY}") from error
+
+
+def what_it_is(data: bytes) -> str | None:
+    """What a file is that is not what its name says, from its beginning; None where that cannot be told."""
+    start = data[:64].lstrip().lower()
+    if not data:
+        return "it is empty"
+    if start.startswith(b"version https://git-lfs"):
+        return "it is a pointer of Git LFS; git lfs pull fetches the file"
+    if start.startswith((b"<!doctype", b"<html", b"<?xml")):
+        return "it is a web page, as a refused download leaves it"
+    return None if any(data) else "it holds zeros alone"
 
 
 def _check_size(path: Path, size_wh: tuple[int, int]) -> None:
