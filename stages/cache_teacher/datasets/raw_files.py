@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import io
 import os
+import stat
 import struct
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
 from typing import IO
 
@@ -39,22 +40,31 @@ def path_inside(folder: Path, relative: str, named_in: Path) -> Path:
 
 
 class FilesOnDisk:
-    """Which files of a dataset are on disk: `relative in files`, from one listing of each folder."""
+    """Which files of a dataset can be read at all, from one listing of each folder."""
 
     def __init__(self, root: Path) -> None:
         self._root = root
-        self._listed: dict[str, frozenset[str]] = {}
+        self._listed: dict[str, dict[str, int]] = {}
 
-    def __contains__(self, filename: str) -> bool:
-        path = PurePosixPath(filename)
-        folder = str(path.parent)
+    def lacks(self, path: Path) -> str | None:
+        """`no file …` or `empty file …`, relative to the dataset's folder; None where there is something to read."""
+        folder, name = os.path.split(path)
         if folder not in self._listed:
-            try:
-                names = os.listdir(self._root / folder)
-            except OSError:
-                names = []
-            self._listed[folder] = frozenset(names)
-        return path.name in self._listed[folder]
+            self._listed[folder] = _sizes(folder)
+        size = self._listed[folder].get(name)
+        return None if size else f"{'no' if size is None else 'empty'} file {path.relative_to(self._root)}"
+
+
+def _sizes(folder: str) -> dict[str, int]:
+    """Bytes of each file in a folder; no entry for a folder, or for a link to nothing."""
+    sizes: dict[str, int] = {}
+    with suppress(OSError), os.scandir(folder) as entries:
+        for entry in entries:
+            with suppress(OSError):
+                status = entry.stat()
+                if stat.S_ISREG(status.st_mode):
+                    sizes[entry.name] = status.st_size
+    return sizes
 
 
 def read_bytes(path: Path) -> bytes:
@@ -139,7 +149,13 @@ def _npz_data(path: Path, bad: Callable[[Path, str], DatasetError]) -> Iterator[
         with zipfile.ZipFile(path) as archive, archive.open("data.npy") as file:
             yield file
     except _BAD_NPZ as error:
-        raise bad(path, one_line(error)) from error
+        raise bad(path, _what_is_at(path) or one_line(error)) from error
+
+
+def _what_is_at(path: Path) -> str | None:
+    with suppress(OSError), path.open("rb") as file:
+        return what_it_is(file.read(64))
+    return None
 
 
 def _decode(data: bytes, path: Path, mode: str) -> np.ndarray:
