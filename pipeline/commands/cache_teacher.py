@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.table import Table
@@ -16,6 +16,9 @@ from pipeline.progress import ProgressBar
 from pipeline.terminal import terminal
 from pipeline.version import code_version
 from stages.wording import counted, size
+
+if TYPE_CHECKING:
+    from stages.cache_teacher.config import CacheTeacherConfig
 
 
 def command(
@@ -46,8 +49,15 @@ def command(
     jpeg_quality: Annotated[int | None, typer.Option(help="1 to 100.  [default: 95]")] = None,
     ego_masks: Annotated[Path | None, typer.Option(help="Folder of ego-vehicle masks in VFDepth's layout.")] = None,
     on_missing: Annotated[
-        str | None, typer.Option(help="skip or fail: samples that lack a sensor.  [default: skip]")
+        str | None, typer.Option(help="skip or fail: samples that lack a sensor or a file.  [default: skip]")
     ] = None,
+    skip: Annotated[
+        list[str] | None, typer.Option(help="Sample to leave out, as scene/sample, or a whole scene; repeatable.")
+    ] = None,
+    skip_file: Annotated[Path | None, typer.Option(help="Text file of samples to leave out, one a line.")] = None,
+    check_files: Annotated[
+        bool, typer.Option("--check-files", help="Read every raw file first, and name all that are damaged.")
+    ] = False,
     limit: Annotated[int | None, typer.Option(help="Only the first rigs of every split.")] = None,
     shard_rigs: Annotated[int | None, typer.Option(help="Rigs in one shard.  [default: 16]")] = None,
     static_below: Annotated[
@@ -112,6 +122,8 @@ def command(
         "image.jpeg_quality": jpeg_quality,
         "ego_masks": ego_masks,
         "on_missing": on_missing,
+        "skip": skip or None,
+        "skip_file": skip_file,
         "limit": limit,
         "shard_rigs": shard_rigs,
         "lidar_points": lidar_points,
@@ -123,22 +135,36 @@ def command(
         "device": device,
     }
     with one_line_errors():
-        run(config_file, assignments or [], options, dry_run=dry_run)
+        run(config_file, assignments or [], options, check=check_files, dry_run=dry_run)
 
 
-def run(config_file: Path | None, assignments: list[str], options: Mapping[str, object], *, dry_run: bool) -> None:
+def run(
+    config_file: Path | None, assignments: list[str], options: Mapping[str, object], *, check: bool, dry_run: bool
+) -> None:
     """Carry the verb out. Heavy imports happen here, so that `--help` answers at once."""
     from stages.cache_teacher.config import CacheTeacherConfig
+    from stages.cache_teacher.unusable import UnusableSamplesError
+
+    settings = config.build(CacheTeacherConfig, config_file, assignments, options)
+    try:
+        _cache(settings, check=check, dry_run=dry_run)
+    except UnusableSamplesError as error:
+        raise error.listed(settings.cache) from error
+
+
+def _cache(settings: CacheTeacherConfig, *, check: bool, dry_run: bool) -> None:
+    from stages.cache_teacher.check_files import check_files
     from stages.cache_teacher.estimate import estimate
     from stages.cache_teacher.execute import execute
     from stages.cache_teacher.plan import plan
 
     console = terminal()
-    settings = config.build(CacheTeacherConfig, config_file, assignments, options)
     made = plan(settings)
     for line in made.describe():
         console.print(line, markup=False, highlight=False, soft_wrap=True)
     with ProgressBar(console, "rigs") as progress:
+        if check:
+            check_files(made, progress)
         if dry_run:
             sizes = estimate(made, progress, code_version=code_version())
         else:

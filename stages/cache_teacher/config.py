@@ -95,7 +95,11 @@ class CacheTeacherConfig(Settings):
     ego_masks: Path | None = None
     """Folder of ego-vehicle masks in VFDepth's layout."""
     on_missing: Literal["skip", "fail"] = "skip"
-    """What to do with a sample that lacks a camera or the LiDAR."""
+    """What to do with a sample that lacks a camera, the LiDAR or one of its files."""
+    skip: tuple[str, ...] = ()
+    """Samples to leave out, as scene/sample, and whole scenes."""
+    skip_file: Path | None = None
+    """Text file of more of them, one a line."""
     limit: int | None = Field(default=None, ge=1)
     """Only the first rigs of every split."""
     shard_rigs: int = Field(default=16, ge=1)

@@ -9,14 +9,14 @@ from importlib.metadata import version
 import torch
 
 from cache_schema.errors import ConfigError
-from stages.cache_teacher.shard_task import RunContext, ShardTask, Workbench, cache_shard
+from stages.cache_teacher.shard_task import RunContext, ShardResult, ShardTask, Workbench, cache_shard
 
 _bench: Workbench | None = None
 _bench_lock = threading.Lock()
 
 
-def run_task(context: RunContext, task: ShardTask, topic: str) -> int:
-    """Do a task, and log to the topic how far it is; returns the bytes written."""
+def run_task(context: RunContext, task: ShardTask, topic: str) -> ShardResult:
+    """Do a task, and log to the topic how far it is."""
     from distributed import get_worker
 
     worker = get_worker()

@@ -14,26 +14,34 @@ from stages.cache_teacher.config import CacheTeacherConfig
 from stages.cache_teacher.datasets.base import SampleRef
 from stages.cache_teacher.plan import CachePlan, SplitPlan
 from stages.cache_teacher.shard_task import RunContext, ShardTask, default_readers
+from stages.cache_teacher.unusable import Unusable, unreadable
 from stages.cache_teacher.workers import Workers, open_workers
 from stages.progress import Progress
+
+REMEDY = (
+    "what is finished is kept: replace what is damaged and run the same command again, or leave these samples out with "
+    "--skip-file and, since their splits are then made anew, --overwrite"
+)
 
 
 @dataclass(frozen=True)
 class CacheResult:
-    """What stage 1 did: rigs handled in this run, and bytes of the shards it wrote."""
+    """What stage 1 did: rigs handled in this run, bytes of the shards it wrote, and samples that it could not read."""
 
     rigs: int
     bytes: int
+    damaged: tuple[Unusable, ...] = ()
 
 
 def execute(plan: CachePlan, progress: Progress, *, code_version: str, task: str = "cache") -> CacheResult:
     """Carry out a plan; `task` is what the progress calls it.
 
-    Raises the errors of the dataset, the teacher and the cache; what is written stays.
+    Raises the errors of the teacher and the cache, and UnusableSamplesError where samples are damaged, once all others
+    are through; what is written stays.
     """
     identity = identify(plan.config.teacher)
     record = TeacherRecord(identity=identity, targets=target_spec(plan.config, identity))
-    config, rigs, size = plan.config, 0, 0
+    config = plan.config
     with (
         CacheWriter(
             config.cache, plan.identity, config.image, code_version=code_version, overwrite=config.overwrite
@@ -42,10 +50,10 @@ def execute(plan: CachePlan, progress: Progress, *, code_version: str, task: str
     ):
         if plan.teacher_missing or config.overwrite:
             workers.load_teacher()
-        for split in plan.splits:
-            done = _cache_split(writer, plan, split, record, workers, progress, task)
-            rigs, size = rigs + done.rigs, size + done.bytes
-    return CacheResult(rigs=rigs, bytes=size)
+        done = [_cache_split(writer, plan, split, record, workers, progress, task) for split in plan.splits]
+    if damaged := [each for part in done for each in part.damaged]:
+        raise unreadable(damaged, REMEDY)
+    return CacheResult(rigs=sum(part.rigs for part in done), bytes=sum(part.bytes for part in done))
 
 
 def target_spec(config: CacheTeacherConfig, teacher: TeacherIdentity) -> TargetSpec:
@@ -118,7 +126,9 @@ def _cache_split(
     tasks = shard_tasks(split.samples, frames, targets)
     rigs = sum(task.shard.rigs for task in tasks)
     progress.begin(f"{task} {split.name}", split.record.rigs, split.record.rigs - rigs)
-    size = sum(workers.run(tasks))
-    writer.complete_split(split.name, frames)
-    writer.complete_teacher(split.name, plan.teacher_name, targets)
-    return CacheResult(rigs=rigs, bytes=size)
+    results = list(workers.run(tasks))
+    damaged = tuple(each for result in results for each in result.damaged)
+    if not damaged:
+        writer.complete_split(split.name, frames)
+        writer.complete_teacher(split.name, plan.teacher_name, targets)
+    return CacheResult(rigs, sum(result.size for result in results), damaged)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
 
-from cache_schema import LIDAR_CHUNK_POINTS, DatasetIdentity, ImageSpec, SplitRecord, samples_digest
+from cache_schema import LIDAR_CHUNK_POINTS, DatasetIdentity, ImageSpec, RigFrames, SplitRecord, samples_digest
 from cache_schema.agreement import refuse_another_place, refuse_other_split, stored_manifest
 from cache_schema.arrays import whole_chunks
-from cache_schema.errors import ConfigError, DatasetError
+from cache_schema.errors import CacheMismatchError, ConfigError, DatasetError
 from cache_schema.journal import Journal
 from cache_schema.layout import frames_group, teacher_group
 from cache_schema.manifest import ego_masks_digest, no_ego_masks
@@ -22,7 +22,9 @@ from stages.cache_teacher.datasets.base import IncompleteSample, RigDataset, Sam
 from stages.cache_teacher.datasets.ego_masks import EgoMasks, load_ego_masks
 from stages.cache_teacher.datasets.open import open_dataset
 from stages.cache_teacher.datasets.plausible_cameras import camera_doubts
+from stages.cache_teacher.skipping import Skip, samples_to_skip, shown
 from stages.cache_teacher.survey import LidarSurvey, survey_lidar
+from stages.cache_teacher.unusable import Unusable, UnusableSamplesError, try_load
 from stages.device import choose_device
 from stages.wording import counted
 
@@ -30,6 +32,8 @@ SHOWN = 10
 """Incomplete samples that the plan names."""
 SHOWN_IN_ERROR = 3
 """Incomplete samples that an error names."""
+TRIED = 8
+"""Samples of which one must be readable, for the plan to know what the others are like."""
 
 
 @dataclass(frozen=True)
@@ -123,7 +127,8 @@ def plan(config: CacheTeacherConfig) -> CachePlan:
     names = config.splits or dataset.splits
     teacher_name = config.teacher.called
     masks = _ego_masks(config, dataset)
-    splits = tuple(_plan_split(config, dataset, name, teacher_name, masks) for name in names)
+    skip = samples_to_skip(config, dataset)
+    splits = tuple(_plan_split(config, dataset, name, teacher_name, masks, skip) for name in names)
     identity = DatasetIdentity(
         name=dataset.name,
         version=dataset.version,
@@ -187,17 +192,30 @@ def _refuse_other(
     for split in splits:
         known = None if stored is None else stored.splits.get(split.name)
         if known is not None:
-            refuse_other_split(cache, split.name, known, split.record.model_copy(update=masks_of))
+            try:
+                refuse_other_split(cache, split.name, known, split.record.model_copy(update=masks_of))
+            except CacheMismatchError as error:
+                if known.samples_sha256 == split.record.samples_sha256:
+                    raise
+                raise CacheMismatchError(f"{error}{_other_samples(split)}") from error
+
+
+def _other_samples(split: SplitPlan) -> str:
+    """Why a split may have other samples than before."""
+    now = "; ".join(map(str, split.incomplete[:SHOWN_IN_ERROR]))
+    lacking = f"{counted(len(split.incomplete), 'incomplete one')} left out ({now})" if now else "none lacks a file"
+    return f"; its samples are not those of before: {lacking}; with the same files, and the same --skip, they are"
 
 
 def _plan_split(
-    config: CacheTeacherConfig, dataset: RigDataset, name: str, teacher_name: str, masks: EgoMasks | None
+    config: CacheTeacherConfig, dataset: RigDataset, name: str, teacher_name: str, masks: EgoMasks | None, skip: Skip
 ) -> SplitPlan:
-    samples = tuple(dataset.samples(name))[: config.limit]
-    incomplete = tuple(dataset.incomplete(name))
+    samples, skipped = skip.part(dataset.samples(name))
+    incomplete, skipped_too = skip.part(dataset.incomplete(name))
+    samples = samples[: config.limit]
     if config.on_missing == "fail" and incomplete:
         raise _found_incomplete(config, name, incomplete)
-    notes = dataset.notes(name)
+    notes = _with_skipped(dataset.notes(name), (*skipped, *skipped_too))
     if not samples:
         why = [*map(str, incomplete[:SHOWN_IN_ERROR]), *(f"left out: {reason}" for reason in notes.left_out)]
         raise DatasetError(f"split {name} of {config.root} has no complete sample: {'; '.join(why)}")
@@ -205,15 +223,19 @@ def _plan_split(
         for scene in {sample.scene for sample in samples}:
             masks.index(scene)  # a scene without its masks is refused before any work is done
     storage = open_storage(config.cache)
-    first = dataset.load(name, samples[0])
+    first = _first_rig(dataset, name, samples)
     height, width, _ = first.images[0].shape
     native_size = height, width
+    record = _split_record(config, dataset, name, samples, masks, notes)
+    left_out = notes.left_out
+    if first.dense_depth_m is not None and not record.dense_depth and (ref := dataset.without_dense_depth(name)):
+        left_out += (f"dense depth, which {ref.scene} sample {ref.sample} has not in every camera",)
     return SplitPlan(
         name=name,
-        record=_split_record(config, dataset, name, samples, masks, notes),
+        record=record,
         samples=samples,
         incomplete=incomplete,
-        left_out=notes.left_out,
+        left_out=left_out,
         frames_done=Journal(storage, frames_group(name)).rigs_done(),
         teacher_done=Journal(storage, teacher_group(name, teacher_name)).rigs_done(),
         native_size=native_size,
@@ -222,13 +244,33 @@ def _plan_split(
     )
 
 
-def _found_incomplete(config: CacheTeacherConfig, split: str, incomplete: Sequence[IncompleteSample]) -> DatasetError:
+def _with_skipped(notes: SplitNotes, skipped: tuple[str, ...]) -> SplitNotes:
+    """With what was left out by name, which the manifest keeps: a repair must leave out the same."""
+    if not skipped:
+        return notes
+    line = f"{counted(len(skipped), 'sample')} by name: {shown(skipped)}"
+    return replace(notes, left_out=(*notes.left_out, line), selection={**notes.selection, "skipped": list(skipped)})
+
+
+def _first_rig(dataset: RigDataset, split: str, samples: Sequence[SampleRef]) -> RigFrames:
+    """The first rig that can be read: one that is damaged is named by the run, with all others."""
+    for ref in samples[: TRIED - 1]:
+        found = try_load(dataset, split, ref)
+        if not isinstance(found, Unusable):
+            return found
+    return dataset.load(split, samples[0])
+
+
+def _found_incomplete(
+    config: CacheTeacherConfig, split: str, incomplete: Sequence[IncompleteSample]
+) -> UnusableSamplesError:
     shown = "; ".join(map(str, incomplete[:SHOWN_IN_ERROR]))
     more = f"; and {len(incomplete) - SHOWN_IN_ERROR} more" if len(incomplete) > SHOWN_IN_ERROR else ""
     expected = "all cameras and the LiDAR" if config.lidar else "all cameras"
-    return DatasetError(
+    return UnusableSamplesError(
         f"{config.root}: split {split!r} has {counted(len(incomplete), 'incomplete sample')} ({shown}{more}); "
-        f"expected {expected} in each; leave them out with --on-missing skip"
+        f"expected {expected} in each; leave them out with --on-missing skip",
+        [Unusable(each.scene, each.sample, str(each)) for each in incomplete],
     )
 
 

@@ -18,8 +18,11 @@ from stages.cache_teacher.chosen_teacher import identify, require_same
 from stages.cache_teacher.execute import run_context, shard_tasks
 from stages.cache_teacher.plan import CachePlan, plan
 from stages.cache_teacher.repair_sources import Sources, masks_of, stage_1_settings
+from stages.cache_teacher.unusable import unreadable
 from stages.cache_teacher.workers import open_workers
 from stages.progress import Progress
+
+REMEDY = "what is mended stays so: replace what is damaged, and repair again"
 
 
 def repair(location: str, found: Verification, sources: Sources, progress: Progress, *, code_version: str) -> list[str]:
@@ -110,5 +113,6 @@ def _redo(mender: CacheMender, job: _Job, progress: Progress, code_version: str)
     tasks = shard_tasks(job.planned.splits[0].samples, frames, targets)
     progress.begin(f"repair {job.split}", sum(task.shard.rigs for task in tasks))
     with open_workers(run_context(job.planned, record, mender.run, code_version), progress) as workers:
-        for _ in workers.run(tasks):
-            pass
+        damaged = [each for result in workers.run(tasks) for each in result.damaged]
+    if damaged:
+        raise unreadable(damaged, REMEDY)

@@ -76,6 +76,7 @@ def stage_1_settings(mender: CacheMender, split: str, teacher: str | None, sourc
             "splits": (split,),
             "image": manifest.image,
             "ego_masks": sources.ego_masks if record.ego_masks else None,
+            "skip": record.selection.get("skipped", ()),
             "limit": record.rigs,
             "shard_rigs": record.shard_rigs,
             "lidar_points": record.lidar_points,

@@ -38,9 +38,9 @@ from stages.cache_teacher import chosen_teacher
 from stages.cache_teacher.config import CacheTeacherConfig
 from stages.cache_teacher.datasets.base import RigDataset, SampleRef
 from stages.cache_teacher.datasets.ego_masks import NO_MASK, EgoMasks, load_ego_masks
-from stages.cache_teacher.datasets.plausible_cameras import require_native_size
 from stages.cache_teacher.soft_targets import soft_target
 from stages.cache_teacher.teachers import Teacher
+from stages.cache_teacher.unusable import Unusable, try_load
 from stages.view_relation import pool_tokens, view_relation
 
 Tell = Callable[[int], None]
@@ -77,6 +77,14 @@ class ShardTask:
     def name(self) -> str:
         """How people call it."""
         return f"{self.split} rigs {self.shard.start}..{self.shard.stop}"
+
+
+@dataclass(frozen=True)
+class ShardResult:
+    """What came of a shard: the bytes written, or the samples that kept it from being written."""
+
+    size: int = 0
+    damaged: tuple[Unusable, ...] = ()
 
 
 class Workbench:
@@ -158,39 +166,44 @@ class Workbench:
         return np.asarray(F.adaptive_avg_pool2d(masks, (spec.height, spec.width))[:, 0].numpy() == 1)
 
 
-def cache_shard(bench: Workbench, task: ShardTask, tell: Tell) -> int:
-    """From raw frames to checked bytes; returns how many. Memory holds one shard.
+def cache_shard(bench: Workbench, task: ShardTask, tell: Tell) -> ShardResult:
+    """From raw frames to checked bytes. Memory holds one shard.
 
-    Raises the errors of the dataset, the teacher and the cache.
+    A shard of which a sample is damaged is not written; the rest of it is still read, to know of all that is. Raises
+    the errors of the teacher and the cache.
     """
     context = bench.context
     bench.require_masks(task.record.ego_masks_sha256)
     frames = empty_frames(task.shard.rigs, context.identity, context.config.image, task.record) if task.frames else None
     targets = []
+    damaged: list[Unusable] = []
     for done, rig in enumerate(_rigs(bench, task, frames), start=1):
-        if task.targets and context.teacher:
+        if isinstance(rig, Unusable):
+            damaged.append(rig)
+        elif task.targets and context.teacher and not damaged:
             targets.append(bench.targets(rig, context.teacher.targets))
         tell(done)
+    if damaged:
+        return ShardResult(damaged=tuple(damaged))
     size = task.frames.write(task.shard, frames).size if task.frames and frames else 0
     if task.targets:
         names = [array.name for array in task.targets.group.arrays]
         size += task.targets.write(task.shard, {name: np.stack([row[name] for row in targets]) for name in names}).size
-    return size
+    return ShardResult(size)
 
 
-def _rigs(bench: Workbench, task: ShardTask, frames: dict[str, np.ndarray] | None) -> Iterator[RigFrames]:
+def _rigs(bench: Workbench, task: ShardTask, frames: dict[str, np.ndarray] | None) -> Iterator[RigFrames | Unusable]:
     """The rigs of a shard, put into `frames`; the next ones are prepared while the teacher looks at this one."""
     context = bench.context
 
-    def prepare(row: int, sample: SampleRef) -> RigFrames:
-        rig = context.dataset.load(task.split, sample)
-        require_native_size(rig, context.identity.native_size)
-        if frames is not None:
+    def prepare(row: int, sample: SampleRef) -> RigFrames | Unusable:
+        rig = try_load(context.dataset, task.split, sample, context.identity.native_size)
+        if frames is not None and not isinstance(rig, Unusable):
             put_rig(frames, row, rig, bench.ego_mask_index(rig.scene), context.config.image)
         return rig
 
     with ThreadPoolExecutor(context.readers) as pool:
-        ahead: deque[Future[RigFrames]] = deque()
+        ahead: deque[Future[RigFrames | Unusable]] = deque()
         try:
             for row, sample in enumerate(task.samples):
                 ahead.append(pool.submit(prepare, row, sample))

@@ -19,7 +19,7 @@ from cache_schema.errors import CacheError, ConfigError, FsmdeError
 from cache_schema.storage import open_storage
 from stages.cache_teacher import dask_worker
 from stages.cache_teacher.cluster import dashboard, open_cluster
-from stages.cache_teacher.shard_task import RunContext, ShardTask, Workbench, cache_shard
+from stages.cache_teacher.shard_task import RunContext, ShardResult, ShardTask, Workbench, cache_shard
 from stages.progress import Progress
 
 WITHOUT_WORKERS_S = 300.0
@@ -38,8 +38,8 @@ class Workers(Protocol):
         """Load the teacher, so that one that cannot be used is known before anything is written."""
         ...
 
-    def run(self, tasks: Iterable[ShardTask]) -> Iterator[int]:
-        """Do tasks; gives the bytes written by each that is done. Raises the first error of any of them."""
+    def run(self, tasks: Iterable[ShardTask]) -> Iterator[ShardResult]:
+        """Do tasks; gives the result of each. Raises the first error of any of them."""
         ...
 
 
@@ -67,7 +67,7 @@ class ThisProcess:
         """See `Workers`."""
         _ = self._bench.teacher
 
-    def run(self, tasks: Iterable[ShardTask]) -> Iterator[int]:
+    def run(self, tasks: Iterable[ShardTask]) -> Iterator[ShardResult]:
         """See `Workers`."""
         for task in tasks:
             yield cache_shard(self._bench, task, lambda _: self._progress.advance())
@@ -91,7 +91,7 @@ class DaskWorkers:
         for future in self._settled([self._submit(dask_worker.load_teacher)]):
             self._result(future, "loading the teacher")
 
-    def run(self, tasks: Iterable[ShardTask]) -> Iterator[int]:
+    def run(self, tasks: Iterable[ShardTask]) -> Iterator[ShardResult]:
         """See `Workers`. After an error, tasks that have begun are waited for and kept."""
         todo = iter(tasks)
         under_way: dict[Any, ShardTask] = {}
@@ -105,9 +105,9 @@ class DaskWorkers:
                     return
                 for future in self._settled(under_way):
                     task = under_way.pop(future)
-                    size = self._result(future, task.name)
+                    result: ShardResult = self._result(future, task.name)
                     self._tally.finished(task)
-                    yield size
+                    yield result
         except FsmdeError:
             self._let_finish(under_way)
             raise

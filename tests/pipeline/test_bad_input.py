@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cache_schema import CacheWriter, ImageSpec
+from cache_schema import Cache, CacheWriter, ImageSpec
 from tests.dgp_world import write_dgp_world
 from tests.pipeline.conftest import TRAIN_SMALL, Cli, one_line
 from tests.pipeline.test_chain import file_contents
@@ -80,6 +80,85 @@ def test_damaged_raw_data_is_named_and_the_cache_resumes(
     shutil.copytree(raw, damaged)
     assert cache_world(damaged, tmp_path / "zarr").exit_code == 0
     assert file_contents(tmp_path / "zarr") == file_contents(tmp_path / "whole")
+
+
+def damaged_world(raw: Path) -> list[Path]:
+    """Damage to files of two samples, in different shards and splits."""
+    first = sorted((raw / "000000").glob("rgb/CAMERA_09/*.jpg"))[0]
+    other = sorted((raw / "000001").glob("point_cloud/LIDAR/*.npz"))[1]
+    first.write_bytes(first.read_bytes()[:400])
+    other.write_bytes(b"damaged")
+    return [first, other]
+
+
+def test_all_damaged_files_are_named_at_once_and_their_samples_can_be_skipped(cache_world: Cli, tmp_path: Path) -> None:
+    raw, cache, listed = write_dgp_world(tmp_path / "raw", samples=4), tmp_path / "zarr", tmp_path / "zarr.unusable.txt"
+    damaged = damaged_world(raw)
+    message = one_line(cache_world(raw, cache, "--check-files"))
+    assert not cache.exists()
+    assert "2 samples cannot be read (" in message
+    assert all(str(path) in message for path in damaged)
+    assert "nothing was written" in message
+    names = [line for line in listed.read_text().splitlines() if not line.startswith("#")]
+    assert names == ["000000/000000", "000001/000001"]
+    listed.unlink()
+
+    message = one_line(cache_world(raw, cache))
+    assert all(str(path) in message for path in damaged)
+    assert "what is finished is kept" in message
+    assert f"their list for --skip-file is {listed}" in message
+    assert sorted(path.name for path in (cache / ".fsmde/journal/train/frames").glob("0*.json")) == ["000001.json"]
+
+    message = one_line(cache_world(raw, cache, "--skip-file", listed))
+    assert "rigs: 4 stored, 3 asked" in message
+    assert "its samples are not those of before" in message
+    result = cache_world(raw, cache, "--skip-file", listed, "--overwrite")
+    assert result.exit_code == 0, result.output
+    assert "left out: 1 sample by name: 000000/000000" in result.output
+    manifest = Cache(cache).manifest
+    assert [manifest.splits[name].selection for name in ("train", "val")] == [
+        {"skipped": ["000000/000000"]},
+        {"skipped": ["000001/000001"]},
+    ]
+    assert "nothing to do" in cache_world(raw, cache, "--skip", "000000/000000", "--skip", "000001/000001").output
+
+
+def test_a_repair_leaves_out_what_was_skipped(cache_world: Cli, cli: Cli, teacher: Path, tmp_path: Path) -> None:
+    raw, cache = write_dgp_world(tmp_path / "raw", samples=3), tmp_path / "zarr"
+    assert cache_world(raw, cache, "--skip", "000000/000001").exit_code == 0
+    before = file_contents(cache)
+    next(cache.glob("train/frames/image/c.*")).unlink()
+    result = cli("verify", cache, "--repair", "--root", raw, "--teacher", f"tiny={teacher}", "--device", "cpu")
+    assert result.exit_code == 0, result.output
+    assert file_contents(cache) == before
+
+
+def test_missing_files_are_skipped_by_name_or_refused_with_their_list(cache_world: Cli, tmp_path: Path) -> None:
+    raw, cache = write_dgp_world(tmp_path / "raw", samples=3), tmp_path / "zarr"
+    lost = last_file(raw, "rgb/CAMERA_09/*.jpg")
+    lost.unlink()
+    message = one_line(cache_world(raw, cache, "--on-missing", "fail"))
+    assert f"000000 sample 000002 lacks CAMERA_09 (no file {lost.relative_to(raw)})" in message
+    assert (tmp_path / "zarr.unusable.txt").read_text().splitlines()[1] == "000000/000002"
+    result = cache_world(raw, cache)
+    assert result.exit_code == 0, result.output
+    assert f"skipped: 000000 sample 000002 lacks CAMERA_09 (no file {lost.relative_to(raw)})" in result.output
+    again = last_file(raw, "rgb/CAMERA_09/*.jpg")
+    again.unlink()
+    message = one_line(cache_world(raw, cache))
+    assert "its samples are not those of before: 2 incomplete ones left out (000000 sample 000001 lacks" in message
+
+
+@pytest.mark.parametrize("content", ["000000/000009\n", "nowhere\n", None])
+def test_a_list_of_samples_to_skip_that_cannot_be_used(
+    cache_world: Cli, world: Path, tmp_path: Path, content: str | None
+) -> None:
+    listed = tmp_path / "skip.txt"
+    if content is not None:
+        listed.write_text(content)
+    message = one_line(cache_world(world, tmp_path / "zarr", "--skip-file", listed))
+    assert (content.strip() if content else "cannot be read") in message
+    assert not (tmp_path / "zarr").exists()
 
 
 def test_missing_root(cache_world: Cli, tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from jaxtyping import Float, Float32, Float64
 from pydantic import JsonValue
 
 from cache_schema import RigFrames
+from cache_schema.errors import DatasetError
 
 S = TypeVar("S", bound="SampleRef")
 
@@ -33,13 +34,16 @@ class SampleRef:
 
 @dataclass(frozen=True)
 class IncompleteSample:
-    """A sample that lacks a sensor, and the names of what it lacks."""
+    """A sample that lacks what it needs, such as a sensor, and the names of what it lacks."""
 
     scene: str
     sample: str
+    """Empty where it is all of the scene."""
     lacks: tuple[str, ...]
 
     def __str__(self) -> str:
+        if not self.sample:
+            return f"scene {self.scene}: {'; '.join(self.lacks)}"
         return f"{self.scene} sample {self.sample} lacks {', '.join(self.lacks)}"
 
 
@@ -98,7 +102,7 @@ class RigDataset(Protocol):
         ...
 
     def incomplete(self, split: str) -> Sequence[IncompleteSample]:
-        """The samples of a split that lack a camera or the LiDAR."""
+        """The samples of a split that lack a camera or the LiDAR, in their description or on disk."""
         ...
 
     def lidar_capacity(self, split: str) -> int:
@@ -138,7 +142,16 @@ def lidar_capacity(samples: Sequence[S], points: Callable[[S], int]) -> int:
 
     It is the size of the largest of up to 16 sweeps spread evenly over them, rounded up to a multiple of 4096. A
     camera sees no more than its part of a sweep (about a quarter on DDAD), so the bound holds for those in between.
+    Raises DatasetError where none of them can be read; who reads them all names those that cannot.
     """
     probes = np.linspace(0, len(samples) - 1, min(CAPACITY_PROBES, len(samples))).astype(int)
-    largest = max((points(samples[i]) for i in probes), default=0)
+    counts, errors = [0], []
+    for i in probes:
+        try:
+            counts.append(points(samples[i]))
+        except DatasetError as error:
+            errors.append(error)
+    if errors and len(errors) == len(probes):
+        raise errors[0]
+    largest = max(counts)
     return max(-(-largest // CAPACITY_STEP), 1) * CAPACITY_STEP

@@ -28,14 +28,15 @@ from stages.cache_teacher.datasets.dgp_json import (
 )
 from stages.cache_teacher.datasets.dgp_rig import (
     LIDAR,
-    has_dense_depth,
+    depth_paths,
     intrinsics_of,
     mounting_of,
     read_rig,
     read_sweep,
+    sensor_path,
 )
 from stages.cache_teacher.datasets.one_drive import refuse_one_drive_twice
-from stages.cache_teacher.datasets.raw_files import REMEDY, count_points, path_inside
+from stages.cache_teacher.datasets.raw_files import REMEDY, FilesOnDisk, count_points, path_inside
 from stages.cache_teacher.datasets.ring import Ring, ring_from_calibration, same_order
 
 DATASET_FILE = "ddad.json"
@@ -46,7 +47,7 @@ class DdadDataset:
 
     Opening reads the dataset file and the calibrations of the scenes on disk; a scene file is read when it
     is first asked for. The ring comes from the first calibration with the most cameras. Without `lidar`, no sweep is
-    read or needed.
+    read or needed, without `dense_depth` no depth map. A sample is as incomplete without a file as without its entry.
 
     Raises DatasetError where the folder holds no such dataset, or two calibrations disagree on the ring.
     """
@@ -54,9 +55,10 @@ class DdadDataset:
     name = "ddad"
     absent_splits: tuple[str, ...] = ()
 
-    def __init__(self, root: Path, *, lidar: bool = True) -> None:
+    def __init__(self, root: Path, *, lidar: bool = True, dense_depth: bool = True) -> None:
         self.root = root
         self.lidar = lidar
+        self.dense_depth = dense_depth
         dataset_file = _find_dataset_file(root)
         dataset = read_scene_splits(dataset_file)
         self.version = dataset.version
@@ -69,7 +71,7 @@ class DdadDataset:
         refuse_one_drive_twice(
             ((split, file, path_inside(root, file, dataset_file)) for file, split in listed.items()), dataset_file
         )
-        ring = _common_ring(self._scene_paths.values(), dataset_file)
+        ring, self._bad_calibrations = _common_ring(self._scene_paths.values(), dataset_file)
         self.cameras = ring.cameras
         self.adjacent_pairs = ring.adjacent_pairs
         self._forget()
@@ -77,12 +79,15 @@ class DdadDataset:
     def samples(self, split: str) -> Sequence[SampleRef]:
         """All complete samples of a split, in the dataset's own order.
 
-        Raises DatasetError for an unknown split and for a scene file that cannot be read.
+        Raises DatasetError for an unknown split, and where a scene names files outside the dataset.
         """
         return self._index(split)[0]
 
     def incomplete(self, split: str) -> Sequence[IncompleteSample]:
-        """The samples of a split that lack a camera of the ring or the LiDAR, in the dataset's own order."""
+        """The samples of a split that lack a camera of the ring, the LiDAR or their calibration, in their order.
+
+        A scene whose file is missing or damaged is one entry.
+        """
         return self._index(split)[1]
 
     def lidar_capacity(self, split: str) -> int:
@@ -97,17 +102,19 @@ class DdadDataset:
     def without_dense_depth(self, split: str) -> SampleRef | None:
         """The first complete sample of a split of which some image has no depth map; None where all have one."""
         for ref in self._index(split)[0]:
-            if not has_dense_depth(self._scene_of(split, ref).samples[ref.sample], self.cameras):
+            paths = depth_paths(self._scene_of(split, ref), ref.sample, self.cameras)
+            if len(paths) < len(self.cameras) or any(map(self._read_files.lacks, paths.values())):
                 return ref
         return None
 
     def load(self, split: str, ref: SampleRef) -> RigFrames:
         """Read one sample. Raises DatasetError, naming the file and the remedy."""
         scene = self._scene_of(split, ref)
-        if lacks := self._lacks(scene, ref.sample):
+        if lacks := self._undescribed(scene, ref.sample):
             missing = IncompleteSample(ref.scene, ref.sample, lacks)
             raise DatasetError(f"{scene.path}: {missing}; expected a complete sample, as samples() lists them")
-        return read_rig(ref, scene, self._calibration(scene, ref.sample), self.cameras, lidar=self.lidar)
+        calibration = self._calibration(scene, ref.sample)
+        return read_rig(ref, scene, calibration, self.cameras, lidar=self.lidar, dense_depth=self.dense_depth)
 
     def described_cameras(self, split: str) -> Iterator[DescribedCamera]:
         """The cameras of each calibration that a scene uses, with each size that the scene says of their images."""
@@ -141,31 +148,54 @@ class DdadDataset:
         self._forget()
 
     def _forget(self) -> None:
+        self._read_files = FilesOnDisk(self.root)
         self._read_scenes: dict[Path, Scene] = {}
         self._read_calibrations: dict[Path, Calibration] = {}
         self._read_indices: dict[str, tuple[tuple[SampleRef, ...], tuple[IncompleteSample, ...]]] = {}
 
     def _index(self, split: str) -> tuple[tuple[SampleRef, ...], tuple[IncompleteSample, ...]]:
         if split not in self._read_indices:
-            entries = [
-                self._entry(name, scene, sample)
-                for name, path in self._scenes_of(split).items()
-                for scene in [self._scene(path)]
-                for sample in scene.samples
-            ]
-            self._read_indices[split] = parted(entries)
+            self._read_indices[split] = parted(
+                entry for name, path in self._scenes_of(split).items() for entry in self._entries(name, path)
+            )
         return self._read_indices[split]
 
-    def _entry(self, name: str, scene: Scene, sample: str) -> SampleRef | IncompleteSample:
-        if lacks := self._lacks(scene, sample):
-            return IncompleteSample(name, sample, lacks)
-        sensors = scene.samples[sample].sensors
-        clock = LIDAR if LIDAR in sensors else self.cameras[0]
-        return SampleRef(name, sample, microseconds(sensors[clock].timestamp, scene.path))
+    def _entries(self, name: str, path: Path) -> Iterator[SampleRef | IncompleteSample]:
+        try:
+            scene = self._scene(path)
+        except DatasetError as error:
+            yield IncompleteSample(name, "", (self._read_files.lacks(path) or str(error),))
+            return
+        for sample, described in scene.samples.items():
+            if lacks := (*self._undescribed(scene, sample), *self._unreadable(scene, sample)):
+                yield IncompleteSample(name, sample, lacks)
+            else:
+                clock = LIDAR if LIDAR in described.sensors else self.cameras[0]
+                yield SampleRef(name, sample, microseconds(described.sensors[clock].timestamp, scene.path))
 
-    def _lacks(self, scene: Scene, sample: str) -> tuple[str, ...]:
-        needed = (*self.cameras, LIDAR) if self.lidar else self.cameras
-        return tuple(name for name in needed if name not in scene.samples[sample].sensors)
+    def _needed(self) -> tuple[str, ...]:
+        return (*self.cameras, LIDAR) if self.lidar else self.cameras
+
+    def _undescribed(self, scene: Scene, sample: str) -> tuple[str, ...]:
+        """The sensors that a sample needs and its scene does not know."""
+        return tuple(name for name in self._needed() if name not in scene.samples[sample].sensors)
+
+    def _unreadable(self, scene: Scene, sample: str) -> Iterator[str]:
+        """What a sample needs whose file is missing, is empty or, for its calibration, damaged."""
+        for name in self._needed():
+            if name in scene.samples[sample].sensors and (
+                reason := self._read_files.lacks(sensor_path(scene, sample, name))
+            ):
+                yield f"{name} ({reason})"
+        calibration = self._calibration_path(scene, sample)
+        if reason := self._read_files.lacks(calibration) or self._bad_calibrations.get(calibration):
+            yield f"its calibration ({reason})"
+        if self.dense_depth:
+            depth = {
+                name: self._read_files.lacks(path) for name, path in depth_paths(scene, sample, self.cameras).items()
+            }
+            if not all(depth.values()):  # else the dataset was extracted without it
+                yield from (f"dense depth of {name} ({reason})" for name, reason in depth.items() if reason)
 
     def _scenes_of(self, split: str) -> Mapping[str, Path]:
         if split not in self._scene_paths:
@@ -188,17 +218,18 @@ class DdadDataset:
             self._read_scenes[path] = read_scene(path)
         return self._read_scenes[path]
 
-    def _calibration(self, scene: Scene, sample: str) -> Calibration:
+    def _calibration_path(self, scene: Scene, sample: str) -> Path:
         key = scene.samples[sample].calibration_key
-        path = path_inside(scene.path.parent / "calibration", f"{key}.json", scene.path)
+        return path_inside(scene.path.parent / "calibration", f"{key}.json", scene.path)
+
+    def _calibration(self, scene: Scene, sample: str) -> Calibration:
+        path = self._calibration_path(scene, sample)
         if path not in self._read_calibrations:
             self._read_calibrations[path] = read_calibration(path)
         return self._read_calibrations[path]
 
     def _count_points(self, split: str, ref: SampleRef) -> int:
-        scene = self._scene_of(split, ref)
-        sweep = scene.samples[ref.sample].sensors[LIDAR]
-        return count_points(path_inside(scene.path.parent, sweep.filename, scene.path))
+        return count_points(sensor_path(self._scene_of(split, ref), ref.sample, LIDAR))
 
 
 def _find_dataset_file(root: Path) -> Path:
@@ -225,12 +256,22 @@ def _paths_by_scene(files: Sequence[str], dataset_file: Path) -> dict[str, Path]
     return paths
 
 
-def _common_ring(splits: Iterable[Mapping[str, Path]], dataset_file: Path) -> Ring:
+def _common_ring(splits: Iterable[Mapping[str, Path]], dataset_file: Path) -> tuple[Ring, dict[Path, str]]:
+    """The ring that all calibrations agree on, and what is wrong with those that cannot be read."""
     folders = dict.fromkeys(path.parent / "calibration" for scenes in splits for path in scenes.values())
-    calibrations = [read_calibration(path) for folder in folders for path in sorted(folder.glob("[!.]*.json"))]
+    calibrations: list[Calibration] = []
+    unreadable: dict[Path, str] = {}
+    for path in (path for folder in folders for path in sorted(folder.glob("[!.]*.json"))):
+        try:
+            calibrations.append(read_calibration(path))
+        except DatasetError as error:
+            unreadable[path] = str(error)
     largest = max(calibrations, key=lambda calibration: len(calibration.cameras), default=None)
     if largest is None or not largest.cameras:
-        raise DatasetError(f"{dataset_file}: none of its scenes has a camera in <scene>/calibration/*.json; {REMEDY}")
+        why = f" ({next(iter(unreadable.values()))})" if unreadable else ""
+        raise DatasetError(
+            f"{dataset_file}: none of its scenes has a camera in <scene>/calibration/*.json{why}; {REMEDY}"
+        )
     ring = _ring(largest)
     for calibration in calibrations:
         if not same_order(ring.cameras, found := _ring(calibration).cameras):
@@ -238,7 +279,7 @@ def _common_ring(splits: Iterable[Mapping[str, Path]], dataset_file: Path) -> Ri
                 f"{calibration.path}: orders the cameras {', '.join(found)}; expected {', '.join(ring.cameras)} "
                 f"as {largest.path} does; put scenes of different cars into different datasets"
             )
-    return ring
+    return ring, unreadable
 
 
 def _ring(calibration: Calibration) -> Ring:

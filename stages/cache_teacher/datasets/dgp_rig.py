@@ -29,11 +29,18 @@ LIDAR = "LIDAR"
 
 
 def read_rig(
-    ref: SampleRef, scene: Scene, calibration: Calibration, cameras: Sequence[str], *, lidar: bool = True
+    ref: SampleRef,
+    scene: Scene,
+    calibration: Calibration,
+    cameras: Sequence[str],
+    *,
+    lidar: bool = True,
+    dense_depth: bool = True,
 ) -> RigFrames:
     """Read images, sweep and, where every image has it, dense depth of a complete sample.
 
-    Without `lidar` no sweep is read; a sample that has none is where its front camera says.
+    Without `lidar` no sweep is read; a sample that has none is where its front camera says. Without `dense_depth` no
+    depth map is read.
 
     Raises DatasetError naming the file at fault.
     """
@@ -66,19 +73,29 @@ def read_rig(
         world_from_camera=np.stack([transform_from_pose(*sample.pose(camera)) for camera in cameras]),
         world_from_rig=transform_from_pose(*sample.pose(clock))
         @ inverse_transform_from_pose(*_mounting(calibration, clock)),
-        dense_depth_m=_dense_depth(sample, cameras, images[0].shape[:2]),
+        dense_depth_m=_dense_depth(scene, ref.sample, cameras, images[0].shape[:2]) if dense_depth else None,
     )
 
 
 def read_sweep(ref: SampleRef, scene: Scene, calibration: Calibration) -> Sweep:
     """The LiDAR's points of a sample that has them. Raises DatasetError naming the file at fault."""
-    path = _SampleFiles(scene, ref.sample).path(LIDAR)
+    path = sensor_path(scene, ref.sample, LIDAR)
     return Sweep(str(path), read_points(path), mounting_of(calibration, LIDAR))
 
 
-def has_dense_depth(sample: Sample, cameras: Sequence[str]) -> bool:
-    """Whether every image of a complete sample has a depth map."""
-    return all(sample.sensors[camera].depth_filename is not None for camera in cameras)
+def sensor_path(scene: Scene, sample: str, sensor: str) -> Path:
+    """The file of an image or sweep. Raises DatasetError where it is outside the scene's folder."""
+    return path_inside(scene.path.parent, scene.samples[sample].sensors[sensor].filename, scene.path)
+
+
+def depth_paths(scene: Scene, sample: str, cameras: Sequence[str]) -> dict[str, Path]:
+    """The depth map of each camera that the scene names one for. Raises DatasetError like `sensor_path`."""
+    sensors = scene.samples[sample].sensors
+    return {
+        camera: path_inside(scene.path.parent, filename, scene.path)
+        for camera in cameras
+        if camera in sensors and (filename := sensors[camera].depth_filename) is not None
+    }
 
 
 def intrinsics_of(calibration: Calibration, camera: str) -> Float32[np.ndarray, "3 3"]:
@@ -107,11 +124,7 @@ class _SampleFiles:
     sample: str
 
     def path(self, sensor: str) -> Path:
-        return path_inside(self.scene.path.parent, self._measurement(sensor).filename, self.scene.path)
-
-    def depth_path(self, camera: str) -> Path | None:
-        filename = self._measurement(camera).depth_filename
-        return None if filename is None else path_inside(self.scene.path.parent, filename, self.scene.path)
+        return sensor_path(self.scene, self.sample, sensor)
 
     def pose(self, sensor: str) -> tuple[Pose, str]:
         return self._measurement(sensor).pose, f"{self.scene.path}: {sensor} of sample {self.sample}"
@@ -124,10 +137,12 @@ class _SampleFiles:
 
 
 def _dense_depth(
-    sample: _SampleFiles, cameras: Sequence[str], size_hw: tuple[int, int]
+    scene: Scene, sample: str, cameras: Sequence[str], size_hw: tuple[int, int]
 ) -> Float32[np.ndarray, "V H W"] | None:
-    paths = [path for camera in cameras if (path := sample.depth_path(camera)) is not None]
-    return np.stack([read_depth(path, size_hw) for path in paths]) if len(paths) == len(cameras) else None
+    paths = depth_paths(scene, sample, cameras).values()
+    if len(paths) < len(cameras) or not any(path.exists() for path in paths):
+        return None
+    return np.stack([read_depth(path, size_hw) for path in paths])
 
 
 def _check_calibrated(sample: Sample, calibration: Calibration) -> None:

@@ -26,4 +26,4 @@ def open_dataset(config: CacheTeacherConfig) -> RigDataset:
         raise ConfigError(f"{given}: for --dataset nuscenes, not for {config.dataset}; leave it out")
     if config.dataset == "folder":
         return FolderDataset(config.root, lidar=config.lidar)
-    return DdadDataset(config.root, lidar=config.lidar)
+    return DdadDataset(config.root, lidar=config.lidar, dense_depth=config.dense_depth is not False)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import io
 import os
+import stat
 import struct
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
 from typing import IO
 
@@ -17,6 +18,7 @@ from jaxtyping import Float, Float32, UInt8
 from PIL import Image, UnidentifiedImageError
 
 from cache_schema.errors import DatasetError
+from stages.cache_teacher.datasets import strict_images
 from stages.json_text import BadJsonError, checked_json
 from stages.text import POINTER, is_pointer, is_pointer_file
 
@@ -24,7 +26,7 @@ MAX_SIDE_PX = 65536  # pixel coordinates are stored as uint16
 IMAGE_FORMATS = ("JPEG", "PNG")  # some of Pillow's other formats start programs
 REMEDY = "replace it, or extract it again from the dataset's archive"
 
-_BAD_IMAGE = (OSError, SyntaxError, ValueError, struct.error, Image.DecompressionBombError)
+_BAD_IMAGE = (OSError, SyntaxError, ValueError, struct.error, zlib.error, Image.DecompressionBombError)
 _BAD_NPZ = (OSError, EOFError, ValueError, KeyError, RuntimeError, MemoryError, zipfile.BadZipFile, zlib.error)
 
 
@@ -40,22 +42,31 @@ def path_inside(folder: Path, relative: str, named_in: Path) -> Path:
 
 
 class FilesOnDisk:
-    """Which files of a dataset are on disk: `relative in files`, from one listing of each folder."""
+    """Which files of a dataset can be read at all, from one listing of each folder."""
 
     def __init__(self, root: Path) -> None:
         self._root = root
-        self._listed: dict[str, frozenset[str]] = {}
+        self._listed: dict[str, dict[str, int]] = {}
 
-    def __contains__(self, filename: str) -> bool:
-        path = PurePosixPath(filename)
-        folder = str(path.parent)
+    def lacks(self, path: Path) -> str | None:
+        """`no file …` or `empty file …`, relative to the dataset's folder; None where there is something to read."""
+        folder, name = os.path.split(path)
         if folder not in self._listed:
-            try:
-                names = os.listdir(self._root / folder)
-            except OSError:
-                names = []
-            self._listed[folder] = frozenset(names)
-        return path.name in self._listed[folder]
+            self._listed[folder] = _sizes(folder)
+        size = self._listed[folder].get(name)
+        return None if size else f"{'no' if size is None else 'empty'} file {path.relative_to(self._root)}"
+
+
+def _sizes(folder: str) -> dict[str, int]:
+    """Bytes of each file in a folder; no entry for a folder, or for a link to nothing."""
+    sizes: dict[str, int] = {}
+    with suppress(OSError), os.scandir(folder) as entries:
+        for entry in entries:
+            with suppress(OSError):
+                status = entry.stat()
+                if stat.S_ISREG(status.st_mode):
+                    sizes[entry.name] = status.st_size
+    return sizes
 
 
 def read_bytes(path: Path) -> bytes:
@@ -86,7 +97,8 @@ def read_json(path: Path) -> str:
 def decode_rgb(data: bytes, path: Path) -> UInt8[np.ndarray, "H W 3"]:
     """The RGB values of an image file's bytes.
 
-    Raises DatasetError where it does not decode or is too large for pixel coordinates in uint16.
+    Raises DatasetError where it does not decode without a warning, has more than 8 bits a channel, or is too large for
+    pixel coordinates in uint16.
     """
     return _decode(data, path, "RGB")
 
@@ -166,23 +178,40 @@ def _npz_data(path: Path, bad: Callable[[Path, str], DatasetError]) -> Iterator[
             yield file
     except _BAD_NPZ as error:
         refuse_pointer(path)
-        raise bad(path, one_line(error)) from error
+        raise bad(path, _what_is_at(path) or one_line(error)) from error
+
+
+def _what_is_at(path: Path) -> str | None:
+    with suppress(OSError), path.open("rb") as file:
+        return what_it_is(file.read(64))
+    return None
 
 
 def _decode(data: bytes, path: Path, mode: str) -> np.ndarray:
     try:
         with Image.open(io.BytesIO(data), formats=IMAGE_FORMATS) as image:
             _check_size(path, image.size)
-            if mode == "RGB" and image.mode.startswith(("I", "F")):
+            bits = strict_images.bits_per_channel(image, data)
+            if mode == "RGB" and bits > 8:
                 raise DatasetError(
-                    f"{path}: has more than 8 bits a pixel (mode {image.mode}); expected 8 for grey or each colour: "
-                    "scale it down, as bright as a photo"
+                    f"{path}: has more than 8 bits a pixel (mode {image.mode}): {bits} for grey or each colour; "
+                    "expected 8: scale it down, as bright as a photo"
                 )
-            # convert() copies even where there is nothing to convert.
-            return np.asarray(image if image.mode == mode else image.convert(mode))
+            return strict_images.pixels(image, data, mode)
     except _BAD_IMAGE as error:
-        found = "unknown format" if isinstance(error, UnidentifiedImageError) else one_line(error)
+        unknown = "unknown format" if isinstance(error, UnidentifiedImageError) else None
+        found = what_it_is(data) or unknown or one_line(error)
         raise DatasetError(f"{path}: does not decode ({found}); expected an undamaged JPEG or PNG; {REMEDY}") from error
+
+
+def what_it_is(data: bytes) -> str | None:
+    """What a file is that is not what its name says, from its beginning; None where that cannot be told."""
+    start = data[:64].lstrip().lower()
+    if not data:
+        return "it is empty"
+    if start.startswith((b"<!doctype", b"<html", b"<?xml")):
+        return "it is a web page, as a refused download leaves it"
+    return None if any(data) else "it holds zeros alone"
 
 
 def _check_size(path: Path, size_wh: tuple[int, int]) -> None:

@@ -200,9 +200,9 @@ class FolderDataset:
         if self.lidar:
             needed[POINTS] = rig.points
         lacks = tuple(
-            name if file is None else f"{name} (no file {path.relative_to(self.root)})"
+            name if file is None else f"{name} ({reason})"
             for name, file in needed.items()
-            if file is None or (path := self._path(scene, file)).relative_to(self.root).as_posix() not in files
+            if file is None or (reason := files.lacks(self._path(scene, file)))
         )
         if lacks:
             return IncompleteSample(scene, rig.sample, lacks)

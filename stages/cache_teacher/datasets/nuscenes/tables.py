@@ -29,6 +29,8 @@ from stages.cache_teacher.datasets.nuscenes.splits import EVALUATION_SPLITS, sce
 from stages.cache_teacher.datasets.raw_files import FilesOnDisk, path_inside
 from stages.cache_teacher.datasets.ring import Ring, ring_from_calibration
 
+SWEEPS_REMEDY = "; extract the sweeps between keyframes too, or leave out --sweeps"
+
 
 @dataclass(frozen=True)
 class Keyframe:
@@ -84,8 +86,8 @@ def find_version(root: Path, version: str | None) -> str:
 def read_tables(root: Path, version: str, *, lidar: bool, sweeps: int) -> Tables:
     """Read the tables of a version; a keyframe to train from comes with up to `sweeps` − 1 sweeps before its own.
 
-    A keyframe whose file is not on disk is as incomplete as one that has no entry. Raises DatasetError where a table
-    is missing, damaged or does not fit the others, or an earlier sweep is not on disk.
+    A keyframe whose file or earlier sweep is not on disk is as incomplete as one that has no entry. Raises
+    DatasetError where a table is missing, damaged or does not fit the others.
     """
     records = read_records(root / version, sweeps=lidar and sweeps > 1)
     scenes = records.scene.records.values()
@@ -163,35 +165,39 @@ class _Reader:
 
     def _keyframe(self, scene: str, sample: SampleRecord, sweeps: int) -> Keyframe:
         shots = self._shots[sample.token]
-        there = {channel: self._reading(shot) for channel, shot in shots.items() if self._is_on_disk(shot)}
+        wrong = {channel: reason for channel, shot in shots.items() if (reason := self._lacks(shot))}
+        there = {channel: self._reading(shot) for channel, shot in shots.items() if channel not in wrong}
         needed = (*self.ring.cameras, LIDAR) if self._lidar else self.ring.cameras
         clock = there.get(LIDAR) or next(iter(there.values()), None)
         position_m = None if clock is None else clock.global_from_ego.translation_m
-        if lacks := tuple(channel for channel in needed if channel not in there):
-            return Keyframe(IncompleteSample(scene, sample.token, lacks), position_m)
+        lacks = [
+            f"{channel} ({wrong[channel]})" if channel in wrong else channel
+            for channel in needed
+            if channel not in there
+        ]
+        earlier = list(self._earlier(shots[LIDAR], sweeps - 1)) if self._lidar and LIDAR in shots else []
+        if reason := next(filter(None, map(self._lacks, earlier)), None):
+            lacks.append(f"an earlier sweep ({reason}{SWEEPS_REMEDY})")
+        if lacks:
+            return Keyframe(IncompleteSample(scene, sample.token, tuple(lacks)), position_m)
         found = NuscenesSample(
             scene=scene,
             sample=sample.token,
             timestamp=sample.timestamp,
             cameras=tuple(there[camera] for camera in self.ring.cameras),
             lidar=there.get(LIDAR),
-            earlier_sweeps=tuple(self._earlier(shots[LIDAR], sweeps - 1)) if self._lidar else (),
+            earlier_sweeps=tuple(map(self._reading, earlier)),
         )
         return Keyframe(found, position_m)
 
-    def _earlier(self, sweep: SampleData, count: int) -> Iterator[Reading]:
+    def _earlier(self, sweep: SampleData, count: int) -> Iterator[SampleData]:
         """Up to `count` sweeps before one, the latest first."""
         table = self._records.sample_data
         for _ in range(count):
             if not sweep.prev:
                 return
             sweep = table.follow(sweep, "prev", table)
-            if not self._is_on_disk(sweep):
-                raise DatasetError(
-                    f"{sweep.filename}: is not there; expected the sweeps between keyframes; extract them too, or "
-                    "leave out --sweeps"
-                )
-            yield self._reading(sweep)
+            yield sweep
 
     def _reading(self, shot: SampleData) -> Reading:
         mounted = self._mounted(shot)
@@ -209,9 +215,8 @@ class _Reader:
     def _mounted(self, shot: SampleData) -> CalibratedSensor:
         return self._records.sample_data.follow(shot, "calibrated_sensor_token", self._records.calibrated_sensor)
 
-    def _is_on_disk(self, shot: SampleData) -> bool:
-        path_inside(self._root, shot.filename, self._records.sample_data.path)
-        return shot.filename in self._files
+    def _lacks(self, shot: SampleData) -> str | None:
+        return self._files.lacks(path_inside(self._root, shot.filename, self._records.sample_data.path))
 
 
 def _placement(record: Placed) -> Placement:

@@ -250,17 +250,22 @@ def test_a_split_of_which_no_scene_is_here(root: Path):
 
 
 @pytest.mark.parametrize("sensor", ["CAM_BACK", "LIDAR_TOP"])
-@pytest.mark.parametrize("lost", ["record", "file"])
+@pytest.mark.parametrize("lost", ["record", "file", "content"])
 def test_a_keyframe_without_a_camera_or_the_lidar_is_incomplete(root: Path, sensor: str, lost: str):
+    path, lacks = only(root, f"samples/{sensor}/scene-0061*"), sensor
     if lost == "file":
-        only(root, f"samples/{sensor}/scene-0061*").unlink()
+        path.unlink()
+        lacks = f"{sensor} (no file {path.relative_to(root)})"
+    elif lost == "content":
+        path.write_bytes(b"")
+        lacks = f"{sensor} (empty file {path.relative_to(root)})"
     else:
-        first = only(root, f"samples/{sensor}/scene-0061*").name
+        first = path.name
         with editing(root, "sample_data") as records:
             records[:] = [record for record in records if not record["filename"].endswith(first)]
     dataset = NuscenesDataset(root, NuscenesSettings())
     assert len(dataset.samples("train")) == 2 * KEYFRAMES - 1
-    assert [sample.lacks for sample in dataset.incomplete("train")] == [(sensor,)]
+    assert [sample.lacks for sample in dataset.incomplete("train")] == [(lacks,)]
 
 
 def test_a_point_cloud_of_the_wrong_size(root: Path):
@@ -292,8 +297,12 @@ def test_a_file_outside_the_dataset(root: Path):
 def test_a_missing_sweep_between_keyframes(root: Path):
     only(root, "sweeps/LIDAR_TOP/*.bin").unlink()
     read_all(root)
-    with pytest.raises(DatasetError, match=r"^sweeps/LIDAR_TOP/.*extract them too, or leave out --sweeps"):
-        read_all(root, sweeps=3)
+    dataset = NuscenesDataset(root, NuscenesSettings(sweeps=3))
+    assert dataset.samples("train")
+    assert dataset.incomplete("train")
+    for sample in dataset.incomplete("train"):
+        assert "lacks an earlier sweep (no file sweeps/LIDAR_TOP/" in str(sample)
+        assert "or leave out --sweeps)" in str(sample)
 
 
 @pytest.mark.parametrize(
