@@ -19,7 +19,7 @@ from typing import Any
 
 from cache_schema.errors import FsmdeError
 from pipeline.study.part import Failure, Part
-from stages.cache_teacher.child_process import obey_parent
+from stages.child_process import obey_parent
 from stages.progress import Progress
 
 PATIENCE_S = 60.0

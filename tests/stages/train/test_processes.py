@@ -14,11 +14,12 @@ import torch
 from safetensors.torch import load_file
 
 from cache_schema.errors import ConfigError, ToldElsewhereError, TrainingError
-from stages.train import execute, learner
+from stages.train import learner
 from stages.train.batch import TrainBatch
 from stages.train.batch_norm import SharedBatchNorm2d, share_batch_norm
 from stages.train.checkpoint import checkpoints
 from stages.train.config import LoaderConfig, LossConfig, TrainConfig, UnlabelledConfig, ValidationConfig
+from stages.train.loader import Loader
 from stages.train.losses import masked_mean
 from stages.train.processes import Processes, join
 from stages.train.reduce import sum_over_processes
@@ -220,19 +221,19 @@ def train_with_a_bad_rig(processes: Processes, config: TrainConfig, cache: Path,
 
 
 def train_until_the_second_fails(processes: Processes, config: TrainConfig, cache: Path, run: Path) -> Watcher:
-    read = execute.read_batches
+    read = Loader.batches
 
-    def fail(loader: Any) -> Iterator[TrainBatch]:
-        for number, batch in enumerate(read(loader)):
+    def fail(loader: Loader, *stopping: Any) -> Iterator[TrainBatch]:
+        for number, batch in enumerate(read(loader, *stopping)):
             if number == 1 and processes.rank == 1:
                 raise TrainingError("a rig that cannot be read")
             yield batch
 
-    execute.read_batches = fail
+    Loader.batches = fail  # type: ignore[method-assign]
     try:
         return train_together(processes, config, cache, run)
     finally:
-        execute.read_batches = read
+        Loader.batches = read  # type: ignore[method-assign]
 
 
 def sum_and_gradient(processes: Processes) -> tuple[list[float], list[float]]:

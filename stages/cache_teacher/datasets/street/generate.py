@@ -23,9 +23,9 @@ from pydantic import ValidationError
 from cache_schema.durable import TEMPORARY_SUFFIX, sync_folder, write_atomic
 from cache_schema.errors import ConfigError, DatasetError
 from cache_schema.manifest import differing_fields
-from stages.cache_teacher.child_process import obey_parent
 from stages.cache_teacher.datasets.street.spec import SplitSpec, StreetSpec, scene_name
 from stages.cache_teacher.datasets.street.write import DATASET_FILE, write_dataset_file, write_scene
+from stages.child_process import obey_parent
 from stages.progress import Progress
 from stages.wording import counted
 
