@@ -9,6 +9,7 @@ from contextlib import contextmanager
 import typer
 
 from cache_schema.errors import FsmdeError, ToldElsewhereError
+from stages.memory import is_out_of_memory
 
 
 @contextmanager
@@ -25,6 +26,10 @@ def one_line_errors() -> Iterator[None]:
         _fail(" ".join(str(error).split()), 1)
     except OSError as error:
         _fail(" ".join(f"{error.filename or 'input or output'}: {error.strerror or error}".split()), 1)
+    except (MemoryError, RuntimeError) as error:
+        if not is_out_of_memory(error):
+            raise
+        _fail(f"out of memory: {' '.join(str(error).split()) or 'nothing is left'}; free some, or do less at a time", 1)
     except KeyboardInterrupt:
         if os.environ.get("RANK", "0") != "0":  # of the processes that torchrun starts, one is enough to tell
             raise typer.Exit(130) from None

@@ -85,7 +85,8 @@ def work_off(parts: Sequence[Part], do: Do, jobs: int, progress: Progress) -> li
     threads = share_of_cores(jobs)
     progress.begin("all", len(parts))
     with _crew() as crew:
-        crew += [_hire(str(number + 1), waiting.pop(0), do, threads) for number in range(size)]
+        for number in range(size):  # one by one: should one fail to start, the others are asked to stop
+            crew.append(_hire(str(number + 1), waiting.pop(0), do, threads))
         while crew:
             for line in wait([member.line for member in crew]):
                 member = next(member for member in crew if member.line is line)

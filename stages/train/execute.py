@@ -33,6 +33,7 @@ from stages.train.checkpoint import (
 )
 from stages.train.config import TrainConfig
 from stages.train.curves import Curves
+from stages.train.failures import told_in_a_line
 from stages.train.learner import Learner
 from stages.train.loader import Loader, RigDataset, VisitedRigs
 from stages.train.optimizer import make_optimizer
@@ -71,6 +72,7 @@ def execute(
     """
     processes = alone(plan.config.device) if processes is None else processes
     with ExitStack() as held:
+        held.enter_context(told_in_a_line(plan, processes))
         with processes.together():
             refuse_uneven(plan.config, processes.count)
             if processes.main:
@@ -102,7 +104,7 @@ def train(plan: TrainPlan, training: Training, processes: Processes, progress: P
             watch = held.enter_context(Watch(plan, processes, curves, progress, stop.overdue))
             steps = held.enter_context(closing(steps_left(plan, state, processes, lambda: stop.asked, progress.note)))
         read = processes.in_step(stop.until(steps), lambda: stop.asked)
-        for parts in saved_before(read, lambda: save(plan.run, state, training, processes)):
+        for parts in saved_before(read, lambda: save(plan.run, state, training, processes)):  # noqa: B023  as it is then
             losses = update(model, training, parts, plan, state, processes)
             state = next_state(plan, state)
             progress.advance(1, **losses)

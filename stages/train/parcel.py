@@ -12,7 +12,7 @@ import io
 import mmap
 import os
 import pickle
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from multiprocessing.reduction import recv_handle, send_handle
@@ -21,6 +21,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+SHARES_MEMORY = hasattr(os, "memfd_create")
+"""Whether this system has anonymous files in memory."""
 _ALIGNED = 64
 """Arrays begin at multiples of this many bytes, as vector instructions like it."""
 
@@ -89,11 +91,10 @@ def receive(line: Connection) -> Any:
 def _in_memory(buffers: Sequence[memoryview]) -> int | None:
     """A file in memory with the buffers; none where there is nothing to write, or no such file to be had."""
     sizes = [buffer.nbytes for buffer in buffers]
-    create: Callable[[str], int] | None = getattr(os, "memfd_create", None)
-    if create is None or not any(sizes):
+    if not SHARES_MEMORY or not any(sizes):
         return None
     try:
-        file = create("fsmde-batch")
+        file = os.memfd_create("fsmde-batch")
     except OSError:  # a sandbox forbids it, or too many files are open
         return None
     try:

@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
+import math
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from cache_schema import Cache, DatasetIdentity, FrameReader, Manifest
-from cache_schema.errors import CacheMissingError, ConfigError
+from cache_schema.arrays import FEATURE, TARGET_ARRAYS, VIEW_RELATION, target_sizes
+from cache_schema.errors import CacheMissingError, ConfigError, TrainingError
 from cache_schema.manifest import Normalisation, differing_fields, record_digest
 from cache_schema.storage import LocalStorage
 from stages.device import choose_device
+from stages.train import parcel
 from stages.train.augment.mirror import mirrored_pairs
-from stages.train.checkpoint import KEPT, TrainState, checkpoints, read_state
+from stages.train.checkpoint import KEPT, TrainState, checkpoints, read_state, stored_bytes
 from stages.train.config import TrainConfig, UnlabelledConfig
 from stages.train.precision import resolve_precision
+from stages.train.readers import PREFETCH
 from stages.train.run_folder import STUDENT, TrainingData, refuse_another_run, split_record, training_data
 from stages.train.student import Student
-from stages.wording import counted
+from stages.wording import counted, size
 
 
 @dataclass(frozen=True)
@@ -41,6 +47,8 @@ class TrainPlan:
     done: TrainState | None
     """How far the run is; none for a new one."""
     weights: int
+    stored_bytes: int = 0
+    """What checkpoints of earlier starts take."""
 
     @property
     def steps_done(self) -> int:
@@ -55,8 +63,29 @@ class TrainPlan:
     @property
     def checkpoint_bytes(self) -> int:
         """Room that the checkpoints take: weights, their average and AdamW's two moments, in float32, of each kept."""
-        kept = KEPT + (self.config.validation is not None) + 1  # one more while the newest is written
-        return kept * (3 + (self.config.ema is not None)) * 4 * self.weights
+        config, validation = self.config, self.config.validation
+        made = -(-self.steps // config.checkpoint_every) + (0 if validation is None else self.steps // validation.every)
+        kept = min(KEPT + (validation is not None) + 1, made)  # one more while the newest is written
+        return kept * (3 + (config.ema is not None)) * 4 * self.weights
+
+    @property
+    def run_bytes(self) -> int:
+        """Room that the checkpoints and the trained student take."""
+        return self.checkpoint_bytes + 4 * self.weights
+
+    @property
+    def batch_bytes(self) -> int:
+        """Memory of one batch, of all processes together, as it comes from the readers."""
+        config, data = self.config, self.data
+        views, (height, width) = len(data.dataset.cameras), self.image_size
+        rig = views * height * width * 8  # images, LiDAR depths and ego masks, of 3, 4 and 1 byte
+        if data.teacher is not None:
+            targets = data.teacher.targets
+            sizes = target_sizes(data.dataset, targets, data.split)
+            arrays = [*TARGET_ARRAYS[targets.encoding], VIEW_RELATION, *([FEATURE] * (config.losses.features > 0))]
+            rig += sum(np.dtype(array.dtype).itemsize * math.prod(array.shape(sizes)[1:]) for array in arrays)
+        rigs = config.loader.batch_rigs + (0 if config.unlabelled is None else config.unlabelled.batch_rigs)
+        return rigs // config.accumulate * rig
 
     @property
     def ended(self) -> bool:
@@ -84,6 +113,7 @@ class TrainPlan:
             f"student  {self.weights / 1e6:.1f} M weights, {width} × {height} images, {head}",
             f"steps    {self.steps} of {counted(batch, 'rig')}{parts} ({self.steps * batch / rigs:.1f} epochs),"
             f" {config.precision}; {self.steps_done} done{stopped}",
+            f"readers  {self._readers()}",
             f"run      {self.run}, up to {self.checkpoint_bytes / 1e6:.0f} MB of checkpoints",
         ]
         if config.unlabelled is not None and further is not None:
@@ -101,12 +131,20 @@ class TrainPlan:
             )
         return lines
 
+    def _readers(self) -> str:
+        workers, batch = self.config.loader.workers, size(self.batch_bytes)
+        if workers == 0:
+            return f"none: this process reads batches of {batch} itself"
+        way = "in memory files, not in /dev/shm" if parcel.SHARES_MEMORY else "sent: this system has no memory files"
+        return f"{workers}, up to {workers * PREFETCH} batches of {batch} ahead, {way}"
+
 
 def plan(config: TrainConfig, cache: str | Path, run: Path) -> TrainPlan:
     """Look at the cache and the run's folder, change nothing.
 
     Raises CacheMissingError or CacheIncompleteError for a split or teacher that cannot be read, ConfigError for
-    settings that contradict the cache, TrainingError for a folder that holds another run.
+    settings that contradict the cache, TrainingError for a folder that holds another run, or a disk
+    without room for this one.
     """
     opened = Cache(cache)
     frames = opened.split(config.split)
@@ -145,7 +183,7 @@ def plan(config: TrainConfig, cache: str | Path, run: Path) -> TrainPlan:
     last = next(reversed(checkpoints(run)), None)
     if last is not None or (run / STUDENT).exists():
         refuse_another_run(run, resolved, data)
-    return TrainPlan(
+    made = TrainPlan(
         config=resolved,
         cache=opened.location,
         unlabelled_cache=unlabelled_cache.location,
@@ -156,7 +194,22 @@ def plan(config: TrainConfig, cache: str | Path, run: Path) -> TrainPlan:
         steps=resolved.steps_for(data.split.rigs),
         done=None if last is None else read_state(last),
         weights=_count_weights(resolved),
+        stored_bytes=stored_bytes(run),
     )
+    if not made.ended:
+        _refuse_without_space(made)
+    return made
+
+
+def _refuse_without_space(made: TrainPlan) -> None:
+    """Raise TrainingError where the run would fill the disk."""
+    disk = shutil.disk_usage(next(folder for folder in (made.run, *made.run.absolute().parents) if folder.exists()))
+    needed = made.run_bytes - made.stored_bytes
+    if disk.total > 0 and disk.free < needed:  # some network file systems do not say how large they are
+        raise TrainingError(
+            f"{made.run}: checkpoints and student take {size(needed)} more, and {size(disk.free)} are free; free some,"
+            " or choose another --run"
+        )
 
 
 def _refuse_without_points(frames: FrameReader, reason: str) -> None:

@@ -163,7 +163,7 @@ class _Answer(Generic[Batch]):
     def batch(self) -> Batch:
         """The batch. Raises the error."""
         if self.error is not None:
-            raise self.error from _InReader(self.told)
+            raise self.error from _InReaderError(self.told)
         assert self.read is not None
         return self.read
 
@@ -205,7 +205,7 @@ class _Reader(Generic[Batch]):
     def replace(self) -> None:
         """Have another process do what this one did not."""
         self.dismiss()
-        self.leave(0)
+        self.leave(0.0)
         self._start()
         for request in self.asked:
             self._send(request)
@@ -216,7 +216,7 @@ class _Reader(Generic[Batch]):
 
     def leave(self, wait_s: float) -> None:
         """See it end, by force after so long; it has nothing that could be lost."""
-        self._process.join(max(wait_s, 0))
+        self._process.join(max(wait_s, 0.0))
         self._process.kill()
         self._process.join(_END_S)
 
@@ -266,5 +266,5 @@ def _end(number: int, frame: FrameType | None) -> None:
     sys.exit(128 + number)
 
 
-class _InReader(Exception):
+class _InReaderError(Exception):
     """A traceback of another process."""
