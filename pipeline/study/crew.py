@@ -11,7 +11,7 @@ import multiprocessing
 import os
 import traceback
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
@@ -63,11 +63,12 @@ class _Member:
 
     def take(self, part: Part | None) -> None:
         """Begin another part; none: there is no more."""
-        self.line.send(part)
+        self.part = part or self.part
+        with suppress(BrokenPipeError):  # its process has died, which the line will tell
+            self.line.send(part)
         if part is None:
             self.process.join(PATIENCE_S)
-        else:
-            self.part = part
+            self.process.kill()  # else this one could not end before it
 
 
 def share_of_cores(jobs: int) -> int:

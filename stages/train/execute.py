@@ -104,7 +104,7 @@ def train(plan: TrainPlan, training: Training, processes: Processes, progress: P
             watch = held.enter_context(Watch(plan, processes, curves, progress, stop.overdue))
             steps = held.enter_context(closing(steps_left(plan, state, processes, lambda: stop.asked, progress.note)))
         read = processes.in_step(stop.until(steps), lambda: stop.asked)
-        for parts in saved_before(read, lambda: save(plan.run, state, training, processes)):  # noqa: B023  as it is then
+        for parts in saved_before(read, lambda: save_new(plan, state, training, processes)):  # noqa: B023  as it is then
             losses = update(model, training, parts, plan, state, processes)
             state = next_state(plan, state)
             progress.advance(1, **losses)
@@ -184,6 +184,12 @@ def save(run: Path, state: TrainState, training: Training, processes: Processes)
     with processes.together():
         if processes.main and not checkpoint_folder(run, state.step).exists():
             save_checkpoint(run, state, training)
+
+
+def save_new(plan: TrainPlan, state: TrainState, training: Training, processes: Processes) -> None:
+    """Write a checkpoint if this start has taken a step: without one, the folder stays free for other settings."""
+    if state.step > plan.steps_done:
+        save(plan.run, state, training, processes)
 
 
 def first_student(plan: TrainPlan) -> Student:

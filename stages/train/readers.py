@@ -45,6 +45,8 @@ LIVES = 3
 _LOOK_S = 0.2
 _END_S = 3.0
 """How long a process may take to end."""
+_TERMINATED = 128 + signal.SIGTERM
+"""Status of a process that was asked to end, as a shell has it."""
 # A forked process inherits threads and locks of zarr and torch in an unknown state and may hang.
 _SPAWN = get_context("spawn")
 
@@ -198,9 +200,9 @@ class _Reader(Generic[Batch]):
         """How the process ended, in words."""
         self._process.join(_END_S)
         code = self._process.exitcode
-        if code is None or 0 <= code < 128:
-            return f"ended with status {code}"
-        return f"was killed ({signal.Signals(-code if code < 0 else code - 128).name})"
+        if code == _TERMINATED:
+            code = -signal.SIGTERM
+        return f"ended with status {code}" if code is None or code >= 0 else f"was killed ({_name(-code)})"
 
     def replace(self) -> None:
         """Have another process do what this one did not."""
@@ -263,7 +265,11 @@ def _travelling(error: Exception) -> Exception:
 
 
 def _end(number: int, frame: FrameType | None) -> None:
-    sys.exit(128 + number)
+    sys.exit(_TERMINATED)
+
+
+def _name(number: int) -> str:
+    return signal.Signals(number).name if number in set(signal.Signals) else f"signal {number}"
 
 
 class _InReaderError(Exception):
