@@ -15,6 +15,7 @@ import typer
 from cache_schema.errors import FsmdeError, ToldElsewhereError
 from pipeline.signals import StopSignal, stop_signals_interrupt
 from pipeline.terminal import BROKEN_PIPE, abandon_output, make_printable
+from stages.memory import is_out_of_memory
 
 BUG = 70
 """Exit status of a program at fault, as sysexits.h has it."""
@@ -49,6 +50,8 @@ def one_line_errors() -> Iterator[None]:
         raise
     except Exception as error:
         says = " ".join(str(error).split())
+        if is_out_of_memory(error):
+            _fail(f"out of memory: {says or 'nothing is left'}; free some, or do less at a time", 1)
         kind = type(error).__name__
         _fail(
             f"{kind}{': ' if says else ''}{says}. This is a fault of fsmde, not of yours: please report it, with "

@@ -11,7 +11,7 @@ import multiprocessing
 import os
 import traceback
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
@@ -19,7 +19,7 @@ from typing import Any
 
 from cache_schema.errors import FsmdeError
 from pipeline.study.part import Failure, Part
-from stages.cache_teacher.child_process import obey_parent
+from stages.child_process import obey_parent
 from stages.progress import Progress
 
 PATIENCE_S = 60.0
@@ -63,11 +63,12 @@ class _Member:
 
     def take(self, part: Part | None) -> None:
         """Begin another part; none: there is no more."""
-        self.line.send(part)
+        self.part = part or self.part
+        with suppress(BrokenPipeError):  # its process has died, which the line will tell
+            self.line.send(part)
         if part is None:
             self.process.join(PATIENCE_S)
-        else:
-            self.part = part
+            self.process.kill()  # else this one could not end before it
 
 
 def share_of_cores(jobs: int) -> int:
@@ -85,7 +86,8 @@ def work_off(parts: Sequence[Part], do: Do, jobs: int, progress: Progress) -> li
     threads = share_of_cores(jobs)
     progress.begin("all", len(parts))
     with _crew() as crew:
-        crew += [_hire(str(number + 1), waiting.pop(0), do, threads) for number in range(size)]
+        for number in range(size):  # one by one: should one fail to start, the others are asked to stop
+            crew.append(_hire(str(number + 1), waiting.pop(0), do, threads))
         while crew:
             for line in wait([member.line for member in crew]):
                 member = next(member for member in crew if member.line is line)

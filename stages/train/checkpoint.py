@@ -94,7 +94,7 @@ def save_checkpoint(run: Path, state: TrainState, training: Training) -> None:
 
     def fill(folder: Path) -> None:
         save_student(folder, training.student)
-        torch.save(tensors, folder / TENSORS)
+        _save(tensors, folder / TENSORS)
         (folder / STATE).write_text(state.model_dump_json(indent=2) + "\n", encoding="utf-8")
 
     write_folder(checkpoint_folder(run, state.step), fill)
@@ -121,6 +121,17 @@ def load_checkpoint(folder: Path, training: Training) -> TrainState:
     if len(tensors["cuda_random"]) == torch.cuda.device_count():
         torch.cuda.set_rng_state_all(tensors["cuda_random"])
     return state
+
+
+def _save(tensors: dict[str, Any], path: Path) -> None:
+    """Raises OSError where the disk is full: of that, PyTorch says neither what happened nor where."""
+    with path.open("wb") as file:
+        try:
+            torch.save(tensors, file)
+        except RuntimeError as error:
+            if isinstance(error.__context__, OSError):
+                raise error.__context__ from None
+            raise
 
 
 def _parts(learner: Learner) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
@@ -152,11 +163,15 @@ def write_folder(folder: Path, fill: Callable[[Path], None]) -> None:
     aside = folder.with_name(folder.name + _PARTIAL)
     shutil.rmtree(aside, ignore_errors=True)
     aside.mkdir()
-    fill(aside)
-    for file in aside.iterdir():
-        sync_file(file)
-    sync_folder(aside)
-    os.replace(aside, folder)
+    try:
+        fill(aside)
+        for file in aside.iterdir():
+            sync_file(file)
+        sync_folder(aside)
+        os.replace(aside, folder)
+    except BaseException:
+        shutil.rmtree(aside, ignore_errors=True)  # it takes room, which may be what is lacking
+        raise
     sync_folder(folder.parent)
 
 
@@ -165,6 +180,11 @@ def remove_folder(folder: Path) -> None:
     aside = folder.with_name(folder.name + _PARTIAL)
     os.replace(folder, aside)
     shutil.rmtree(aside)
+
+
+def stored_bytes(run: Path) -> int:
+    """Bytes that a run's checkpoints take, half written ones included."""
+    return sum(file.stat().st_size for file in _folder(run).glob("*/*") if file.is_file())
 
 
 def sweep(run: Path) -> None:

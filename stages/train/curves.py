@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from pathlib import Path
 from types import TracebackType
@@ -23,13 +24,21 @@ class Curves:
         self._last = (first_step, time.perf_counter())
 
     def __enter__(self) -> Curves:
+        self._hook = threading.excepthook
+        threading.excepthook = self._told_here
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         if self._writer is not None:
-            self._writer.close()
+            try:
+                self._writer.close()
+            except OSError:
+                if error is None:  # else that is the one to tell
+                    raise
+            finally:
+                threading.excepthook = self._hook
 
     def flush(self) -> None:
         """Have all points in the file."""
@@ -56,3 +65,8 @@ class Curves:
         """Add a picture."""
         if self._writer is not None:
             self._writer.add_image(name, picture, step, dataformats="HWC")
+
+    def _told_here(self, failure: threading.ExceptHookArgs) -> None:
+        """Not print the traceback of TensorBoard's thread: what it cannot write, the next point or picture raises."""
+        if not (isinstance(failure.exc_value, OSError) and type(failure.thread).__module__.startswith("tensorboard")):
+            self._hook(failure)

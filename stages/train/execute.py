@@ -5,14 +5,16 @@ An interrupted run goes on from its last checkpoint and, on the same machine, en
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import ExitStack
+from collections.abc import Callable, Generator, Iterator
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from functools import partial
+from itertools import islice
 from pathlib import Path
+from typing import TypeVar
 
 import torch
-from torch.utils.data import DataLoader, Sampler
+from torch.utils.data import Sampler
 
 from cache_schema.errors import TrainingError
 from cache_schema.manifest import record_digest
@@ -31,13 +33,15 @@ from stages.train.checkpoint import (
 )
 from stages.train.config import TrainConfig
 from stages.train.curves import Curves
+from stages.train.failures import told_in_a_line
 from stages.train.learner import Learner
-from stages.train.loader import RigDataset, VisitedRigs, make_loader, read_batches
+from stages.train.loader import Loader, RigDataset, VisitedRigs
 from stages.train.optimizer import make_optimizer
 from stages.train.plan import TrainPlan
 from stages.train.pointless import PointlessSteps
 from stages.train.precision import make_scaler
 from stages.train.processes import Processes, alone
+from stages.train.readers import never, silently
 from stages.train.run_folder import STUDENT, TENSORBOARD, TrainingData, only_trainer, start_session, this_session
 from stages.train.sampler import BatchStream, MixedStream, StreamState, Visit
 from stages.train.share import WHOLE, Share, SharedBatches, refuse_uneven
@@ -47,6 +51,8 @@ from stages.train.student.encoder import load_encoder_weights
 from stages.train.student.files import same_student
 from stages.train.update import update
 from stages.train.watch import Watch
+
+Item = TypeVar("Item")
 
 
 @dataclass(frozen=True)
@@ -71,6 +77,7 @@ def execute(
     if plan.finished:
         return TrainResult(0, {}, plan.run / STUDENT)
     with ExitStack() as held:
+        held.enter_context(told_in_a_line(plan, processes))
         with processes.together():
             refuse_uneven(plan.config, processes.count)
             if processes.main:
@@ -95,11 +102,14 @@ def train(plan: TrainPlan, training: Training, processes: Processes, progress: P
     losses: dict[str, float] = {}
     pointless = PointlessSteps(plan, processes)
     progress.begin("train", plan.steps, state.step)
-    with Curves(folder, state.step, config.log_every) as curves, StopRequest() as stop:
+    with ExitStack() as held:
+        curves = held.enter_context(Curves(folder, state.step, config.log_every))
+        stop = held.enter_context(StopRequest())
         with processes.together():
-            watch = Watch(plan, processes, curves, progress)
-            steps = steps_left(plan, state, processes)
-        for parts in processes.in_step(stop.until(steps), lambda: stop.asked):
+            watch = held.enter_context(Watch(plan, processes, curves, progress, stop.overdue))
+            steps = held.enter_context(closing(steps_left(plan, state, processes, lambda: stop.asked, progress.note)))
+        read = processes.in_step(stop.until(steps), lambda: stop.asked)
+        for parts in saved_before(read, lambda: save_new(plan, state, training, processes)):  # noqa: B023  as it is then
             losses = update(model, training, parts, plan, state, processes)
             pointless.count(losses["lidar"])
             state = next_state(plan, state)
@@ -147,13 +157,33 @@ def refuse_different(plan: TrainPlan, processes: Processes) -> None:
             )
 
 
-def steps_left(plan: TrainPlan, state: TrainState, processes: Processes) -> Iterator[tuple[TrainBatch, ...]]:
-    """For every step that is left, this process's share of each part of its batch."""
+def steps_left(
+    plan: TrainPlan,
+    state: TrainState,
+    processes: Processes,
+    stopping: Callable[[], bool] = never,
+    tell: Callable[[str], None] = silently,
+) -> Generator[tuple[TrainBatch, ...], None, None]:
+    """For every step that is left, this process's share of each part of its batch.
+
+    No more where none has come and it is time to stop. Closing it ends those who read.
+    """
     if plan.ends_at(state):
-        return iter(())
+        return
     share = Share(processes.rank, processes.count, plan.config.accumulate)
-    batches = read_batches(open_loader(plan, state, processes.device, share))
-    return zip(*[batches] * share.parts, strict=True)
+    with open_loader(plan, state, processes.device, share, tell) as loader:
+        batches = loader.batches(stopping)
+        while len(parts := tuple(islice(batches, share.parts))) == share.parts:
+            yield parts
+
+
+def saved_before(steps: Iterator[Item], save: Callable[[], None]) -> Iterator[Item]:
+    """The steps; where the next one cannot be read, what the earlier ones have learned is saved first."""
+    try:
+        yield from steps
+    except Exception:
+        save()
+        raise
 
 
 def save(run: Path, state: TrainState, training: Training, processes: Processes) -> None:
@@ -161,6 +191,12 @@ def save(run: Path, state: TrainState, training: Training, processes: Processes)
     with processes.together():
         if processes.main and not checkpoint_folder(run, state.step).exists():
             save_checkpoint(run, state, training)
+
+
+def save_new(plan: TrainPlan, state: TrainState, training: Training, processes: Processes) -> None:
+    """Write a checkpoint if this start has taken a step: without one, the folder stays free for other settings."""
+    if state.step > plan.steps_done:
+        save(plan.run, state, training, processes)
 
 
 def first_student(plan: TrainPlan) -> Student:
@@ -190,8 +226,12 @@ def next_state(plan: TrainPlan, state: TrainState) -> TrainState:
 
 
 def open_loader(
-    plan: TrainPlan, state: TrainState, device: torch.device, share: Share = WHOLE
-) -> DataLoader[TrainBatch]:
+    plan: TrainPlan,
+    state: TrainState,
+    device: torch.device,
+    share: Share = WHOLE,
+    tell: Callable[[str], None] = silently,
+) -> Loader:
     """The share of the batches that are left, from where the streams of rigs stand."""
     config, data = plan.config, plan.data
     open_rigs = partial(
@@ -207,7 +247,8 @@ def open_loader(
     dataset = VisitedRigs(rigs, config.augment, views=len(data.dataset.cameras), pairs=data.dataset.adjacent_pairs)
     workers = min(config.loader.workers, len(first))
     batches = SharedBatches(batches, share)
-    return make_loader(dataset, batches, workers=workers, pin_memory=device.type == "cuda")
+    source = f"{plan.cache}, split {config.split}"
+    return Loader(dataset, batches, workers=workers, pin_memory=device.type == "cuda", source=source, tell=tell)
 
 
 def _stream(

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
 from jaxtyping import Bool, Float32
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import Dataset, Sampler
 
 from cache_schema import Cache, CachedRig, CachedTargets, FrameReader, TargetReader
-from cache_schema.errors import FsmdeError
+from stages.train.ahead import Ahead
 from stages.train.augment import WHOLE, Window, augment_rig, draw_for
 from stages.train.augment.colour import Colour
 from stages.train.augment.window import GRAIN
@@ -18,8 +20,8 @@ from stages.train.batch import EncodedTargets, TrainBatch, collate
 from stages.train.config import AugmentConfig
 from stages.train.images import resize_images
 from stages.train.lidar_grid import rasterise
+from stages.train.readers import Readers, never, silently
 from stages.train.sampler import Visit
-from stages.train.stop import leave_stopping_to_the_trainer
 
 
 class RigDataset(Dataset[TrainBatch]):
@@ -129,40 +131,64 @@ def resize_mask(
     return mask[:, rows[:, None], columns]
 
 
-def make_loader(
-    dataset: Dataset[TrainBatch],
-    stream: Sampler[list[Visit]] | Sampler[list[int]],
-    *,
-    workers: int,
-    pin_memory: bool,
-    stay: bool = False,
-) -> DataLoader[TrainBatch]:
-    """The batches of the stream, read by `workers` processes, or in this one where 0.
+class Loader:
+    """The batches of a stream of rigs; use as a context manager, or close it.
 
-    They `stay` for the next time that the batches are read.
+    Its readers stay for the next time that the batches are read.
+
+    `workers` processes read them, or this one where 0; `source` and `tell` are as in `Readers`.
     """
-    return DataLoader(
-        dataset,
-        batch_sampler=stream,
-        collate_fn=collate,
-        num_workers=workers,
-        pin_memory=pin_memory,
-        # A forked worker inherits threads and locks of zarr and torch in an unknown state and may hang.
-        multiprocessing_context="spawn" if workers else None,
-        worker_init_fn=leave_stopping_to_the_trainer,
-        persistent_workers=stay and workers > 0,
-        # Its own, so that reading draws nothing from the generator that training continues after a resume.
-        generator=torch.Generator(),
-    )
+
+    def __init__(
+        self,
+        dataset: RigDataset | VisitedRigs,
+        stream: Sampler[list[Visit]] | Sampler[list[int]],
+        *,
+        workers: int,
+        pin_memory: bool,
+        source: str = "the cache",
+        tell: Callable[[str], None] = silently,
+    ) -> None:
+        self._stream = stream
+        self._pinned = pin_memory
+        self._ahead = workers > 0
+        self._readers: Readers[TrainBatch] = Readers(BatchOf(dataset), workers, source=source, tell=tell)
+
+    def __enter__(self) -> Loader:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the readers; with the next batches others start."""
+        self._readers.close()
+
+    def batches(self, stopping: Callable[[], bool] = never) -> Iterator[TrainBatch]:
+        """The batches of the whole stream, again with every call; no more where none has come and it is time to stop.
+
+        Raises the errors of the cache, and those of `Readers`.
+        """
+        if not self._pinned:
+            yield from self._readers.batches(self._stream, stopping)
+        elif not self._ahead:
+            yield from map(TrainBatch.pin_memory, self._readers.batches(self._stream, stopping))
+        else:
+            device = torch.cuda.current_device()
+            with Ahead[TrainBatch](partial(torch.cuda.set_device, device)) as ahead:
+                read = self._readers.batches(self._stream, lambda: stopping() or ahead.closed)
+                yield from ahead.items(map(TrainBatch.pin_memory, read))
 
 
-def read_batches(loader: DataLoader[TrainBatch]) -> Iterator[TrainBatch]:
-    """The loader's batches. An error of ours in a worker arrives with its own message, not the worker's traceback."""
-    try:
-        yield from loader
-    except FsmdeError as error:
-        message = str(error).rstrip().rpartition(f"{type(error).__name__}: ")[2]
-        raise type(error)(message) from error
+class BatchOf:
+    """Reads the rigs of a batch one after the other."""
+
+    def __init__(self, dataset: RigDataset | VisitedRigs) -> None:
+        self.dataset = dataset
+
+    def __call__(self, rigs: Sequence[Any]) -> TrainBatch:
+        """The rigs as one batch."""
+        return collate([self.dataset[rig] for rig in rigs])
 
 
 def _tensors(targets: CachedTargets) -> EncodedTargets:

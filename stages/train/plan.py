@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
+import math
+import shutil
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from cache_schema import Cache, DatasetIdentity, FrameReader, Manifest
-from cache_schema.errors import CacheMissingError, ConfigError
+from cache_schema.arrays import FEATURE, TARGET_ARRAYS, VIEW_RELATION, target_sizes
+from cache_schema.errors import CacheMissingError, ConfigError, TrainingError
 from cache_schema.manifest import Normalisation, differing_fields, record_digest
 from cache_schema.places import require_writable
 from cache_schema.storage import LocalStorage
 from stages.device import choose_device
+from stages.train import parcel
 from stages.train.augment.mirror import mirrored_pairs
-from stages.train.checkpoint import KEPT, TrainState, checkpoint_folder, checkpoints, read_state
+from stages.train.checkpoint import KEPT, TrainState, checkpoint_folder, checkpoints, read_state, stored_bytes
 from stages.train.config import TrainConfig, UnlabelledConfig
 from stages.train.loader import RigDataset
 from stages.train.precision import refuse_unsupported, resolve_precision
+from stages.train.readers import PREFETCH
 from stages.train.run_folder import (
     STUDENT,
     TrainingData,
@@ -31,7 +37,7 @@ from stages.train.student import Student
 from stages.train.student.encoder import backbone_config
 from stages.train.student.encoder_source import check_source
 from stages.train.student.files import same_student
-from stages.wording import counted
+from stages.wording import counted, size
 
 
 @dataclass(frozen=True)
@@ -56,6 +62,8 @@ class TrainPlan:
     weights: int
     finished: bool = False
     """Whether the student is stored already, and nothing is left to do."""
+    stored_bytes: int = 0
+    """What checkpoints of earlier starts take."""
 
     @property
     def steps_done(self) -> int:
@@ -70,8 +78,29 @@ class TrainPlan:
     @property
     def checkpoint_bytes(self) -> int:
         """Room that the checkpoints take: weights, their average and AdamW's two moments, in float32, of each kept."""
-        kept = KEPT + (self.config.validation is not None) + 1  # one more while the newest is written
-        return kept * (3 + (self.config.ema is not None)) * 4 * self.weights
+        config, validation = self.config, self.config.validation
+        made = -(-self.steps // config.checkpoint_every) + (0 if validation is None else self.steps // validation.every)
+        kept = min(KEPT + (validation is not None) + 1, made)  # one more while the newest is written
+        return kept * (3 + (config.ema is not None)) * 4 * self.weights
+
+    @property
+    def run_bytes(self) -> int:
+        """Room that the checkpoints and the trained student take."""
+        return self.checkpoint_bytes + 4 * self.weights
+
+    @property
+    def batch_bytes(self) -> int:
+        """Memory of one batch, of all processes together, as it comes from the readers."""
+        config, data = self.config, self.data
+        views, (height, width) = len(data.dataset.cameras), self.image_size
+        rig = views * height * width * 8  # images, LiDAR depths and ego masks, of 3, 4 and 1 byte
+        if data.teacher is not None:
+            targets = data.teacher.targets
+            sizes = target_sizes(data.dataset, targets, data.split)
+            arrays = [*TARGET_ARRAYS[targets.encoding], VIEW_RELATION, *([FEATURE] * (config.losses.features > 0))]
+            rig += sum(np.dtype(array.dtype).itemsize * math.prod(array.shape(sizes)[1:]) for array in arrays)
+        rigs = config.loader.batch_rigs + (0 if config.unlabelled is None else config.unlabelled.batch_rigs)
+        return rigs // config.accumulate * rig
 
     @property
     def ended(self) -> bool:
@@ -101,6 +130,7 @@ class TrainPlan:
             f"student  {self.weights / 1e6:.1f} M weights, {width} × {height} images, {head}",
             f"steps    {self.steps} of {counted(batch, 'rig')}{parts} ({self.steps * batch / rigs:.1f} epochs),"
             f" {config.precision}; {done}{stopped}",
+            f"readers  {self._readers()}",
             f"run      {self.run}, {room}",
         ]
         if config.unlabelled is not None and further is not None:
@@ -118,13 +148,20 @@ class TrainPlan:
             )
         return lines
 
+    def _readers(self) -> str:
+        workers, batch = self.config.loader.workers, size(self.batch_bytes)
+        if workers == 0:
+            return f"none: this process reads batches of {batch} itself"
+        way = "in memory files, not in /dev/shm" if parcel.SHARES_MEMORY else "sent: this system has no memory files"
+        return f"{workers}, up to {workers * PREFETCH} batches of {batch} ahead, {way}"
+
 
 def plan(config: TrainConfig, cache: str | Path, run: Path) -> TrainPlan:
     """Look at the cache and the run's folder, change nothing.
 
     Raises CacheMissingError or CacheIncompleteError for a split or teacher that cannot be read, ConfigError for
     settings that contradict the cache, and for a folder that holds something else than a run or cannot be written,
-    TrainingError for one that holds another run.
+    TrainingError for one that holds another run, or a disk without room for this one.
     """
     opened = Cache(cache)
     frames = opened.split(config.split)
@@ -176,6 +213,7 @@ def plan(config: TrainConfig, cache: str | Path, run: Path) -> TrainPlan:
         steps=resolved.steps_for(data.split.rigs),
         done=None if last is None else read_state(last),
         weights=_count_weights(resolved),
+        stored_bytes=stored_bytes(run),
     )
     if _is_finished(made):
         return replace(made, finished=True)
@@ -183,6 +221,8 @@ def plan(config: TrainConfig, cache: str | Path, run: Path) -> TrainPlan:
     refuse_unsupported(resolved.precision, choose_device(resolved.device))
     if resolved.encoder_weights is not None and last is None:
         check_source(resolved.encoder_weights, backbone_config(resolved.student.encoder))
+    if not made.ended:
+        _refuse_without_space(made)
     return made
 
 
@@ -193,6 +233,17 @@ def _is_finished(plan: TrainPlan) -> bool:
         return student.exists()
     best = checkpoint_folder(plan.run, plan.done.step if plan.done.best is None else plan.done.best.step)
     return plan.ended and (same_student(best, student) if best.exists() else student.exists())
+
+
+def _refuse_without_space(made: TrainPlan) -> None:
+    """Raise TrainingError where the run would fill the disk."""
+    disk = shutil.disk_usage(next(folder for folder in (made.run, *made.run.absolute().parents) if folder.exists()))
+    needed = made.run_bytes - made.stored_bytes
+    if disk.total > 0 and disk.free < needed:  # some network file systems do not say how large they are
+        raise TrainingError(
+            f"{made.run}: checkpoints and student take {size(needed)} more, and {size(disk.free)} are free; free some,"
+            " or choose another --run"
+        )
 
 
 def _refuse_without_points(frames: FrameReader, reason: str) -> None:

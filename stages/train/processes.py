@@ -9,18 +9,26 @@ import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any, TypeVar
 
 import torch
 from accelerate import Accelerator, DistributedType
-from accelerate.utils import gather_object
+from accelerate.utils import InitProcessGroupKwargs, gather_object
 from torch import distributed, nn
 
-from cache_schema.errors import ConfigError, FsmdeError, ToldElsewhereError
+from cache_schema.errors import ConfigError, FsmdeError, ToldElsewhereError, TrainingError
 from stages.device import choose_device
 from stages.train.batch_norm import share_batch_norm
 
 T = TypeVar("T")
+
+_PATIENCE = timedelta(hours=2)
+"""How long the others wait for one: longer than it waits itself for a batch. One that ends is noticed at once."""
+
+
+class LeftAloneError(TrainingError):
+    """What befell this process alone, perhaps while the others wait for it: it leaves without them."""
 
 
 @dataclass(frozen=True)
@@ -111,6 +119,7 @@ def join(device: str) -> Iterator[Processes]:
     accelerator = Accelerator(
         cpu=_kind_for_each(device) == "cpu",
         mixed_precision="no",  # the settings say which, and the losses stay out of it
+        kwargs_handlers=[InitProcessGroupKwargs(timeout=_PATIENCE)],
     )
     if accelerator.distributed_type not in (DistributedType.MULTI_CPU, DistributedType.MULTI_GPU):
         raise ConfigError(
@@ -121,8 +130,8 @@ def join(device: str) -> Iterator[Processes]:
     try:
         yield Processes(accelerator.device, accelerator.process_index, accelerator.num_processes, accelerator)
         all_leave = True
-    except (FsmdeError, KeyboardInterrupt):
-        all_leave = True
+    except (FsmdeError, KeyboardInterrupt) as error:
+        all_leave = not isinstance(error, LeftAloneError)
         raise
     finally:
         if all_leave:  # else the others may be waiting for this one, and leaving would wait for them

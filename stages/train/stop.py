@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import signal
 import threading
+import time
 from collections.abc import Iterable, Iterator
 from types import FrameType, TracebackType
 from typing import Any, TypeVar
 
 Item = TypeVar("Item")
 
+GRACE_S = 10.0
+"""How long stopping may wait for something that must come to its end; torchrun gives 30 seconds for all."""
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
@@ -21,6 +24,7 @@ class StopRequest:
 
     def __init__(self) -> None:
         self.asked = False
+        self._since = 0.0
         self._handlers: dict[signal.Signals, Any] = {}
 
     def __enter__(self) -> StopRequest:
@@ -36,29 +40,18 @@ class StopRequest:
 
     def until(self, items: Iterable[Item]) -> Iterator[Item]:
         """Items until someone asks to stop."""
-        try:
-            for item in items:
-                if self.asked:
-                    return
-                yield item
-        except RuntimeError:  # the loader's: its worker processes died of the same Ctrl-C
-            if not self.asked:
-                raise
+        for item in items:
+            if self.asked:
+                return
+            yield item
+
+    def overdue(self) -> bool:
+        """Whether someone has waited since for what should not take long."""
+        return self.asked and time.monotonic() - self._since > GRACE_S
 
     def _ask(self, number: int, frame: FrameType | None) -> None:
         if self.asked and number == signal.SIGINT:
             raise KeyboardInterrupt
+        if not self.asked:
+            self._since = time.monotonic()
         self.asked = True
-
-
-def leave_stopping_to_the_trainer(reader: int) -> None:
-    """For a process that reads: Ctrl-C and the first SIGTERM are for the trainer, who still needs what is read.
-
-    torchrun sends them to every process that a trainer has started.
-    """
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, _heed_the_next)
-
-
-def _heed_the_next(number: int, frame: FrameType | None) -> None:
-    signal.signal(number, signal.SIG_DFL)

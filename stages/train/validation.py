@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 import numpy as np
@@ -13,42 +13,63 @@ from torch.utils.data import BatchSampler
 from cache_schema.errors import TrainingError
 from stages.train.batch import TrainBatch
 from stages.train.config import ValidationConfig
-from stages.train.loader import RigDataset, make_loader, read_batches
+from stages.train.loader import Loader, RigDataset
 from stages.train.losses import masked_mean
 from stages.train.plan import TrainPlan
 from stages.train.precision import autocast
 from stages.train.processes import Processes
+from stages.train.readers import never, silently
 from stages.train.student import Student
 from stages.train.targets import usable_points
 
 
 class Validation:
-    """Scores students on the same rigs again and again; every process reads its share of them."""
+    """Scores students on the same rigs again and again, until closed; every process reads its share of them."""
 
-    def __init__(self, plan: TrainPlan, config: ValidationConfig, processes: Processes) -> None:
+    def __init__(
+        self,
+        plan: TrainPlan,
+        config: ValidationConfig,
+        processes: Processes,
+        stopping: Callable[[], bool] = never,
+        tell: Callable[[str], None] = silently,
+    ) -> None:
         rigs = watched_rigs(plan, config.split, None)
         self._chosen = spread(len(rigs), config.rigs)[processes.rank :: processes.count]
         self._processes = processes
         self._plan = plan
         self._split = config.split
-        self._loader = make_loader(
+        self._stopping = stopping
+        self._loader = Loader(
             rigs,
             BatchSampler(self._chosen, 1, drop_last=False),
             workers=min(plan.config.loader.workers, len(self._chosen)),
             pin_memory=processes.device.type == "cuda",
-            stay=True,
+            source=f"{plan.cache}, split {config.split}",
+            tell=tell,
         )
+
+    def close(self) -> None:
+        """End those who read."""
+        self._loader.close()
 
     def abs_rel(self, student: Student) -> float:
         """AbsRel = mean(|g − p| / g) at the LiDAR points g of an image, on its grid at training; mean over images.
 
         An image without a usable point does not count. The same for any number of processes. Raises TrainingError
-        where there is no point at all, or the score is not finite.
+        where there is no point at all, the score is not finite, or it is time to stop and no rig comes.
         """
         here: list[float] = []
         with self._processes.together(), predicting(student):
-            for batch in read_batches(self._loader):
+            scored = 0
+            for batch in self._loader.batches(self._stopping):
                 here += self._each_image(student, batch.to(self._processes.device))
+                scored += 1
+            if scored < len(self._chosen):
+                raise TrainingError(
+                    f"asked to stop while waiting for rigs of split {self._split} to score on; the last checkpoint in"
+                    f" {self._plan.run} is kept, and the same command goes on from it"
+                )
         values = [value for part in self._processes.gather(here) for value in part]
         with self._processes.together():
             if not values:

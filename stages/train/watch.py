@@ -2,26 +2,45 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from stages.progress import Progress
 from stages.train.checkpoint import Training, TrainState
 from stages.train.curves import Curves
 from stages.train.panel import Panel
 from stages.train.plan import TrainPlan
 from stages.train.processes import Processes
+from stages.train.readers import never
 from stages.train.validation import Validation
 
 
 class Watch:
-    """Scores the student and draws it whenever it is time; knows the rigs for both."""
+    """Scores the student and draws it whenever it is time; knows the rigs for both. Use as a context manager."""
 
-    def __init__(self, plan: TrainPlan, processes: Processes, curves: Curves, progress: Progress) -> None:
+    def __init__(
+        self,
+        plan: TrainPlan,
+        processes: Processes,
+        curves: Curves,
+        progress: Progress,
+        stopping: Callable[[], bool] = never,
+    ) -> None:
         validation = plan.config.validation
         self._plan = plan
         self._processes = processes
         self._curves = curves
         self._progress = progress
-        self._validation = None if validation is None else Validation(plan, validation, processes)
+        self._validation = (
+            None if validation is None else Validation(plan, validation, processes, stopping, progress.note)
+        )
         self._panel = Panel(plan) if processes.main else None
+
+    def __enter__(self) -> Watch:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._validation is not None:
+            self._validation.close()
 
     def look(self, training: Training, state: TrainState) -> TrainState:
         """The state with the score of the step, if it got one."""

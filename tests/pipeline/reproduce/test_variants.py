@@ -23,7 +23,6 @@ from pipeline.reproduce.variants import (
 from pipeline.settings import ReproduceConfig
 from stages.train.config import LoaderConfig, LossConfig, StudentConfig, TrainConfig
 from stages.train.execute import first_state, first_student, open_loader
-from stages.train.loader import read_batches
 from stages.train.plan import plan
 from tests.stages.train.small import small_config
 from tests.tiny_cache import write_tiny_cache
@@ -70,7 +69,7 @@ def test_every_variant_sees_the_same_rigs_in_the_same_order(cache: Path, tmp_pat
     seen = []
     for name in VARIANTS:
         made = plan(training_of(settings(), name, 3), cache, tmp_path / name)
-        batches = read_batches(open_loader(made, first_state(made.config), torch.device("cpu")))
+        batches = open_loader(made, first_state(made.config), torch.device("cpu")).batches()
         seen.append([batch.rigs for batch in batches])
     assert len(seen[0]) == 4
     assert all(rigs == seen[0] for rigs in seen)

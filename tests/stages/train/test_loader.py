@@ -8,7 +8,7 @@ from cache_schema import Cache, LidarView
 from cache_schema.errors import CacheCorruptError
 from stages.train.config import AugmentConfig
 from stages.train.lidar_grid import rasterise
-from stages.train.loader import RigDataset, VisitedRigs, make_loader, read_batches, resize_mask
+from stages.train.loader import Loader, RigDataset, VisitedRigs, resize_mask
 from stages.train.sampler import BatchStream, StreamState
 from tests.stages.train.small import EVERY_AUGMENTATION
 from tests.tiny_cache import NATIVE, PAIRS
@@ -73,8 +73,8 @@ def test_a_rig_can_be_smaller_than_it_is_cached(cache: Path):
 
 def test_batches_follow_the_stream_at_any_number_of_workers(cache: Path):
     dataset = visited(rigs(cache), EVERY_AUGMENTATION)
-    alone = list(read_batches(make_loader(dataset, four_batches(), workers=0, pin_memory=False)))
-    helped = list(read_batches(make_loader(dataset, four_batches(), workers=2, pin_memory=False)))
+    alone = list(Loader(dataset, four_batches(), workers=0, pin_memory=False).batches())
+    helped = list(Loader(dataset, four_batches(), workers=2, pin_memory=False).batches())
     assert [batch.rigs for batch in alone] == [batch.rigs for batch in helped]
     for one, other in zip(alone, helped, strict=True):
         assert torch.equal(one.images, other.images)
@@ -92,12 +92,12 @@ class Damaged(RigDataset):
 def test_a_damaged_rig_is_one_line_from_any_process(cache: Path, workers: int):
     opened = Cache(cache)
     dataset = Damaged(opened.split("train"), None, native_size=NATIVE, image_size=(64, 96))
-    loader = make_loader(visited(dataset), four_batches(), workers=workers, pin_memory=False)
+    loader = Loader(visited(dataset), four_batches(), workers=workers, pin_memory=False)
     with pytest.raises(CacheCorruptError, match=r"^rig \d is damaged: of all things$"):
-        list(read_batches(loader))
+        list(loader.batches())
 
 
 def test_reading_draws_no_random_numbers_from_training(cache: Path):
     before = torch.get_rng_state()
-    list(make_loader(visited(rigs(cache), EVERY_AUGMENTATION), four_batches(), workers=0, pin_memory=False))
+    list(Loader(visited(rigs(cache), EVERY_AUGMENTATION), four_batches(), workers=0, pin_memory=False).batches())
     assert torch.equal(before, torch.get_rng_state())

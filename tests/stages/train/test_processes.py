@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,16 +15,17 @@ import torch
 from safetensors.torch import load_file
 
 from cache_schema.errors import ConfigError, ToldElsewhereError, TrainingError
-from stages.train import execute, learner
+from stages.train import learner
 from stages.train.batch import TrainBatch
 from stages.train.batch_norm import SharedBatchNorm2d, share_batch_norm
 from stages.train.checkpoint import checkpoints
 from stages.train.config import LoaderConfig, LossConfig, TrainConfig, UnlabelledConfig, ValidationConfig
+from stages.train.loader import Loader
 from stages.train.losses import masked_mean
-from stages.train.processes import Processes, join
+from stages.train.processes import LeftAloneError, Processes, join
 from stages.train.reduce import sum_over_processes
 from stages.train.student import Student
-from tests.stages.train.crew import Crew, Watcher, crew, train_together
+from tests.stages.train.crew import PATIENCE_S, Crew, Watcher, crew, train_together
 from tests.stages.train.small import STUDENT, small_config
 from tests.tiny_cache import write_tiny_cache
 
@@ -151,6 +153,18 @@ def test_what_fails_in_one_ends_both_and_is_told_once(two: Crew, cache: Path, tm
     assert str(told) == "a rig that cannot be read"
 
 
+def test_one_that_is_killed_does_not_leave_the_other_waiting(cache: Path, tmp_path: Path):
+    run = tmp_path / "run"
+    with crew(2) as members:
+        for line in members.lines:
+            line.send((train_until_the_second_is_lost, (settings(2, checkpoint_every=1), cache, run)))
+        assert members.lines[0].poll(PATIENCE_S), "it waits"
+        told = members.lines[0].recv()
+    assert isinstance(told, LeftAloneError), told
+    assert str(told).startswith("process 1 of 2 has lost another one (")
+    assert str(told).endswith("step_000002 is kept, and the same command goes on from it")
+
+
 def test_sums_and_their_gradients(two: Crew):
     for total, gradient in two.do(sum_and_gradient):
         assert total == [11.0, 22.0]
@@ -219,20 +233,33 @@ def train_with_a_bad_rig(processes: Processes, config: TrainConfig, cache: Path,
         learner.batch_loss = real
 
 
-def train_until_the_second_fails(processes: Processes, config: TrainConfig, cache: Path, run: Path) -> Watcher:
-    read = execute.read_batches
+def train_until_the_second_is_lost(processes: Processes, config: TrainConfig, cache: Path, run: Path) -> Watcher:
+    real, calls = learner.batch_loss, []
 
-    def fail(loader: Any) -> Iterator[TrainBatch]:
-        for number, batch in enumerate(read(loader)):
+    def loss_of(*inputs: Any) -> Any:
+        calls.append(None)
+        if processes.rank == 1 and len(calls) == 3:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return real(*inputs)
+
+    learner.batch_loss = loss_of
+    return train_together(processes, config, cache, run)
+
+
+def train_until_the_second_fails(processes: Processes, config: TrainConfig, cache: Path, run: Path) -> Watcher:
+    read = Loader.batches
+
+    def fail(loader: Loader, *stopping: Any) -> Iterator[TrainBatch]:
+        for number, batch in enumerate(read(loader, *stopping)):
             if number == 1 and processes.rank == 1:
                 raise TrainingError("a rig that cannot be read")
             yield batch
 
-    execute.read_batches = fail
+    Loader.batches = fail  # type: ignore[method-assign]
     try:
         return train_together(processes, config, cache, run)
     finally:
-        execute.read_batches = read
+        Loader.batches = read  # type: ignore[method-assign]
 
 
 def sum_and_gradient(processes: Processes) -> tuple[list[float], list[float]]:

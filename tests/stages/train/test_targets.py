@@ -17,7 +17,7 @@ from cache_schema.soft_targets import (
 from stages.train.batch import EncodedTargets, collate
 from stages.train.config import LossConfig
 from stages.train.execute import first_state, open_loader
-from stages.train.loader import RigDataset, read_batches
+from stages.train.loader import RigDataset
 from stages.train.plan import plan
 from stages.train.targets import cells_with, certainty, is_sky, resample, teacher_targets, usable_points
 from tests.stages.train.small import STUDENT, small_config
@@ -48,7 +48,7 @@ def test_features_are_read_where_a_loss_needs_them(tmp_path: Path):
     for needed in (True, False):
         settings = small_config(losses=LossConfig(features=float(needed)))
         made = plan(settings, path, tmp_path / "run")
-        first = next(read_batches(open_loader(made, first_state(made.config), torch.device("cpu"))))
+        first = next(open_loader(made, first_state(made.config), torch.device("cpu")).batches())
         rigs, spec = first.to(torch.device("cpu")), made.data.teacher.targets
         targets = teacher_targets(rigs.targets, rigs.world, spec=spec, pairs=PAIRS, grid=(16, 24), sky_u=None)
         if needed:

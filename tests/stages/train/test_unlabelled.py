@@ -9,7 +9,6 @@ from cache_schema import BinSpec
 from cache_schema.errors import CacheMissingError, ConfigError, TrainingError
 from stages.train.config import LoaderConfig, TrainConfig, UnlabelledConfig
 from stages.train.execute import first_state, next_state, open_loader
-from stages.train.loader import read_batches
 from stages.train.plan import plan
 from tests.stages.train.small import EVERY_AUGMENTATION, LIDAR_ONLY, small_config
 from tests.stages.train.test_execute import Watcher, train, weights
@@ -29,8 +28,8 @@ def with_further(cache: Path | None, split: str = "train", rigs: int = 3, **chan
 def test_they_come_beside_the_others_and_their_points_are_not_read(cache: Path, further: Path, tmp_path: Path):
     made = plan(with_further(further), cache, tmp_path / "run")
     alone = plan(small_config(loader=LoaderConfig(workers=0, batch_rigs=2)), cache, tmp_path / "run")
-    batches = list(read_batches(open_loader(made, first_state(made.config), torch.device("cpu"))))
-    labelled = list(read_batches(open_loader(alone, first_state(alone.config), torch.device("cpu"))))
+    batches = list(open_loader(made, first_state(made.config), torch.device("cpu")).batches())
+    labelled = list(open_loader(alone, first_state(alone.config), torch.device("cpu")).batches())
     assert len(batches) == 4
     for batch, same in zip(batches, labelled, strict=True):
         assert batch.images.shape[0] == 5
@@ -46,7 +45,7 @@ def test_they_come_beside_the_others_and_their_points_are_not_read(cache: Path, 
 
 def test_they_may_be_another_split_of_the_same_cache(cache: Path, tmp_path: Path):
     made = plan(with_further(None, split="val"), cache, tmp_path / "run")
-    batch = next(read_batches(open_loader(made, first_state(made.config), torch.device("cpu"))))
+    batch = next(open_loader(made, first_state(made.config), torch.device("cpu")).batches())
     assert batch.images.shape[0] == 5
     assert not batch.lidar_depth_m[2:].any()
 

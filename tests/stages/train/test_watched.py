@@ -50,7 +50,7 @@ def test_the_score_is_abs_rel_over_the_points_of_each_image(cache: Path, tmp_pat
 
     images = []
     student.eval()
-    for batch in validation._loader:
+    for batch in validation._loader.batches():
         truth, depth = batch.lidar_depth_m.numpy(), student(batch.images).depth_m.detach().numpy()
         for g, p in zip(truth[0], depth[0], strict=True):
             valid = (g > STUDENT.d_min_m) & (g < STUDENT.d_max_m)

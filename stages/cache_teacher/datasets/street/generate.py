@@ -25,10 +25,10 @@ from cache_schema.errors import ConfigError, DatasetError
 from cache_schema.lock import locked
 from cache_schema.manifest import differing_fields
 from cache_schema.places import refuse_file, refuse_inside, require_writable
-from stages.cache_teacher.child_process import obey_parent
 from stages.cache_teacher.datasets.raw_files import read_json
 from stages.cache_teacher.datasets.street.spec import SplitSpec, StreetSpec, scene_name
 from stages.cache_teacher.datasets.street.write import DATASET_FILE, write_dataset_file, write_scene
+from stages.child_process import obey_parent
 from stages.progress import Progress
 from stages.wording import counted
 

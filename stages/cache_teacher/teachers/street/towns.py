@@ -21,8 +21,8 @@ import torch
 from jaxtyping import Float, UInt8
 
 from cache_schema.durable import TEMPORARY_SUFFIX, replace_file
-from stages.cache_teacher.child_process import obey_parent
 from stages.cache_teacher.datasets.street import TEACHER_TRAINING_TOWNS, StreetConfig, drive
+from stages.child_process import obey_parent
 
 RIG_INTERVAL_S = 2.0
 """Time between two rigs of a town; longer than in a dataset, so that they show different things."""
