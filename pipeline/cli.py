@@ -24,7 +24,7 @@ from pipeline.commands import (
 )
 from pipeline.errors import one_line_errors
 from pipeline.terminal import end_without_output, flush_output, make_printable
-from stages.user_path import user_path
+from stages.user_path import means_home, user_path
 
 
 class _Verb(TyperCommand):
@@ -74,6 +74,6 @@ def main() -> None:
 def _with_home(value: Any) -> Any:
     if isinstance(value, list):
         return [_with_home(each) for each in value]
-    if isinstance(value, str | Path) and str(value).startswith("~"):
+    if isinstance(value, str | Path) and means_home(str(value)):
         return type(value)(user_path(value))
     return value

@@ -14,7 +14,7 @@ from cache_schema.errors import ConfigError
 from pipeline.yaml_text import YamlTextError, parse_yaml
 from stages.explain import explain
 from stages.text import UnreadableTextError, decoded
-from stages.user_path import user_path
+from stages.user_path import means_home, user_path
 
 Settings = TypeVar("Settings", bound=BaseModel)
 
@@ -116,12 +116,12 @@ def _parse(assignment: str, value: str) -> Any:
 
 
 def _with_home(value: Any) -> Any:
-    """Settings with the home folder for ~ at the beginning of text, where it can only mean that. Raises ConfigError."""
+    """Settings with the home folder for ~ at the beginning of paths. Raises ConfigError."""
     if isinstance(value, Mapping):
         return {key: _with_home(inner) for key, inner in value.items()}
     if isinstance(value, list):
         return [_with_home(inner) for inner in value]
-    return str(user_path(value)) if isinstance(value, str) and value.startswith("~") else value
+    return str(user_path(value)) if isinstance(value, str) and means_home(value) else value
 
 
 def _values(settings: Any, key: str = "") -> Iterator[tuple[str, Any]]:

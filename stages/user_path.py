@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 from cache_schema.errors import ConfigError
+
+_HOME = re.compile(r"~[\w.-]*(/|$)")
+
+
+def means_home(written: str) -> bool:
+    """Whether text begins with a home folder; `~5 % better` does not."""
+    return _HOME.match(written) is not None
 
 
 def user_path(written: str | Path) -> Path:

@@ -12,7 +12,7 @@ Assignments = Annotated[
     list[str] | None,
     typer.Option(
         "--set",
-        help="Any setting by its dotted key, as KEY=VALUE; repeatable.",
+        help="Any setting by its dotted key, as KEY=VALUE; repeatable, of one key the last counts.",
     ),
 ]
 CacheFolder = Annotated[

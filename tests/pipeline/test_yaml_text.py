@@ -138,6 +138,7 @@ def test_home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
     given = {"dataset": "ddad", "teacher.id": "~/teacher", "cache": "~/zarr"}
     made = config.build(CacheTeacherConfig, None, ["root=~/data"], given)
+    assert settings("split=~5 % better").split == "~5 % better"
     assert (made.root, made.cache, made.teacher.id) == (tmp_path / "data", f"{tmp_path}/zarr", f"{tmp_path}/teacher")
 
 

@@ -6,7 +6,8 @@ half mirror the files; what they do not name is skipped unread.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -209,6 +210,7 @@ def read_scene_splits(path: Path) -> SceneSplits:
 def read_scene(path: Path) -> Scene:
     """Read a scene file. A datum that a sample names but the file lacks is left out. Raises DatasetError."""
     scene = _parse(path, _SCENE_FILE.validate_json)
+    _refuse_doubles(path, "datum key", [datum.key for datum in scene.data])
     measured = {
         datum.key: (
             datum.id.name,
@@ -243,6 +245,7 @@ def read_calibration(path: Path) -> Calibration:
             f"{path}: has {counts[0]} names, {counts[1]} intrinsics and {counts[2]} extrinsics; "
             f"expected as many of each; {REMEDY}"
         )
+    _refuse_doubles(path, "sensor", file.names)
     return Calibration(
         path=path,
         intrinsics=dict(zip(file.names, file.intrinsics, strict=True)),
@@ -262,6 +265,12 @@ def microseconds(timestamp: str, path: Path) -> int:
             f"{path}: has the timestamp {timestamp!r}; expected one like 2019-05-15T00:38:58.203752Z; {REMEDY}"
         ) from error
     return since_epoch // timedelta(microseconds=1)
+
+
+def _refuse_doubles(path: Path, what: str, names: Sequence[str]) -> None:
+    if len(set(names)) < len(names):
+        twice, _ = Counter(names).most_common(1)[0]
+        raise DatasetError(f"{path}: has the {what} {twice} twice; expected it once; {REMEDY}")
 
 
 def _parse(path: Path, validate: Callable[[str], T]) -> T:

@@ -176,6 +176,11 @@ DAMAGES: dict[str, tuple[Damage, str]] = {
     "sweep truncated": (file(SWEEP, halve), "is not a LiDAR sweep"),
     "image is a pointer": (file(IMAGE, lambda p: p.write_bytes(POINTER)), "pointer of Git LFS"),
     "sweep is a pointer": (file(SWEEP, lambda p: p.write_bytes(POINTER)), "pointer of Git LFS"),
+    "datum named twice": (edit(SCENE, lambda s: s["data"].append(s["data"][0])), "has the datum key .* twice"),
+    "sensor calibrated twice": (
+        edit(CALIBRATION, lambda c: [values.append(values[0]) for values in c.values()]),
+        "has the sensor .* twice",
+    ),
     "scene in UTF-16": (file(SCENE, lambda p: p.write_text(p.read_text(), "utf-16")), "is UTF-16 text"),
     "scene with a key twice": (
         file(SCENE, lambda p: p.write_text(p.read_text().replace("{", '{"data": [], ', 1))),

@@ -9,9 +9,11 @@ from pathlib import Path
 import pytest
 
 from cache_schema.errors import DatasetError
+from stages.cache_teacher.config import CacheTeacherConfig, TeacherSettings
 from stages.cache_teacher.datasets.ddad import DdadDataset
 from stages.cache_teacher.datasets.folder.dataset import FolderDataset
 from stages.cache_teacher.datasets.one_drive import refuse_one_drive_twice
+from stages.cache_teacher.plan import plan
 from tests.dgp_world import write_dgp_world
 from tests.folder_world import write_folder_world
 
@@ -98,7 +100,9 @@ def test_ddad_with_a_scene_file_under_another_name(ddad: Path, tmp_path: Path, s
     assert f"{scene} and {again}" in str(refused.value)
 
 
-def test_ddad_with_one_file_in_both_splits_is_taken_as_tris_samples_are(ddad: Path, tmp_path: Path) -> None:
+def test_ddad_with_one_file_in_both_splits_is_taken_as_tris_samples_are_and_the_plan_says_so(
+    ddad: Path, tmp_path: Path
+) -> None:
     root = shutil.copytree(ddad, tmp_path / "world")
     file = root / "ddad.json"
     content = json.loads(file.read_text())
@@ -106,3 +110,11 @@ def test_ddad_with_one_file_in_both_splits_is_taken_as_tris_samples_are(ddad: Pa
     file.write_text(json.dumps(content))
     dataset = DdadDataset(root)
     assert dataset.samples("train") == dataset.samples("val")
+    config = CacheTeacherConfig(
+        dataset="ddad", root=root, cache=str(tmp_path / "zarr"), teacher=TeacherSettings(id="street")
+    )
+    doubts = [line for line in plan(config).describe() if line.startswith("doubtful")]
+    assert len(doubts) == 1
+    assert "train and val share 1 rig of 000000: who learns from the one and is scored on the other" in doubts[0]
+    one_split = config.model_copy(update={"splits": ("train",)})
+    assert not [line for line in plan(one_split).describe() if line.startswith("doubtful")]
