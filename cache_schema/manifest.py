@@ -182,7 +182,8 @@ class SplitRecord(Record):
     dense_depth: bool = False
     """Whether the array `dense_depth` is there."""
     selection: dict[str, JsonValue] = {}
-    """What chose the samples, where they are not all of the dataset's; the dataset's reader knows what it means."""
+    """What chose the samples, where they are not all of the dataset's; the dataset's reader knows what it means. The
+    names of those that were left out by name are `skipped`."""
     scene_conditions: dict[str, tuple[str, ...]] = {}
     """By scene, such as `night` and `rain`, where the dataset says so: what evaluation is broken down by."""
     ego_masks: int = Field(default=0, ge=0)

@@ -23,10 +23,6 @@ _MARKS = (
     ("the cache", (STATE_FOLDER,)),
     ("the cache", (ROOT,)),
     ("the training run", ("provenance.json", "config.json")),
-    ("the dataset", ("ddad.json",)),
-    ("the dataset", ("street.json",)),
-    ("the dataset", ("v1.0-*/sample.json",)),
-    ("the model", ("config.json", "*.safetensors")),
 )
 """What folders are, and by which of their contents that is known."""
 
@@ -41,7 +37,7 @@ def foreign(folder: Path, own: Collection[str] = ()) -> str | None:
 
 
 def refuse_foreign(folder: Path, option: str, kind: str, own: Collection[str] = ()) -> None:
-    """Raise ConfigError where a folder for a new `kind` of result is a file, holds something, or lies in an input.
+    """Raise ConfigError where a folder for a new `kind` of result is a file, holds something, or lies in a result.
 
     `own` are the names that the beginning of such a result may have.
     """
@@ -63,7 +59,10 @@ def refuse_file(folder: Path, option: str) -> None:
 
 
 def refuse_inside(place: Path, option: str, kind: str, only: str = "") -> None:
-    """Raise ConfigError where a new result would lie inside a cache, a run, a dataset or a model, or `only` in one."""
+    """Raise ConfigError where a new result would lie inside a cache or a run, or `only` in one.
+
+    Beside raw data it may lie: people keep all that belongs together in one folder.
+    """
     for folder in place.absolute().resolve().parents:
         for what, marks in _MARKS:
             if only in what and all(next(folder.glob(mark), None) is not None for mark in marks):

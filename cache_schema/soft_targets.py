@@ -13,6 +13,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import reduce
+from operator import and_
 from typing import Any
 
 import numpy as np
@@ -107,6 +109,14 @@ def expand(encoded: Mapping[str, Any], spec: TargetSpec) -> Any:
     return dense / xp.sum(dense, axis=-3, keepdims=True)
 
 
+def says_nothing(encoded: Mapping[str, Any]) -> Any:
+    """Which views (…, V) have the same target at every pixel: nothing of their shape is known. numpy or torch.
+
+    So stage 1 stores a view of which the teacher knew nothing; whoever learns leaves it out.
+    """
+    return reduce(and_, [_alike(name, array) for name, array in encoded.items()])
+
+
 def normal_bins(mean: Any, spread: Any, bins: BinSpec) -> Any:
     """Bin probabilities (…, K, h, w) of a normal target, from mean and spread (…, h, w)."""
     xp = array_namespace(mean)
@@ -156,6 +166,13 @@ def groomed(code: np.ndarray, widest_step: np.ndarray | float, largest: int) -> 
     step = np.exp2(np.floor(np.log2(np.maximum(widest_step, 1))))
     rounded = np.rint(code / step) * step
     return np.where(largest - code < np.abs(rounded - code), largest, rounded)
+
+
+def _alike(name: str, array: Any) -> Any:
+    """Views (…, V) whose pixels are all alike in an array (…, V, h, w) of `moments`, or (…, V, k, h, w) of others."""
+    same = array == array[..., :1, :1]
+    axes = (-2, -1) if name in ("bin_mean", "bin_spread") else (-3, -2, -1)
+    return array_namespace(array).all(same, axis=axes)
 
 
 def _encode_moments(target: Moments, bins: BinSpec) -> dict[str, np.ndarray]:

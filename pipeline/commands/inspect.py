@@ -112,11 +112,12 @@ def _made_otherwise(split: SplitRecord) -> list[str]:
     """What of a split is not as usual: no LiDAR, or of several sweeps, or not all samples."""
     without = [] if split.lidar else ["without LiDAR"]
     sweeps = [f"LiDAR of up to {split.lidar_sweeps} sweeps"] if split.lidar_sweeps > 1 else []
-    return (
-        without
-        + sweeps
-        + [f"{name} {str(value)[:12] if name.endswith('sha256') else value}" for name, value in split.selection.items()]
-    )
+    return without + sweeps + [f"{name} {_in_short(name, value)}" for name, value in split.selection.items()]
+
+
+def _in_short(name: str, value: object) -> str:
+    """A digest by its beginning, a list by its length."""
+    return str(value)[:12] if name.endswith("sha256") else str(len(value)) if isinstance(value, list) else str(value)
 
 
 def _name(teacher: str | None) -> str:

@@ -14,6 +14,7 @@ from stages.cache_teacher.config import CacheTeacherConfig
 from stages.cache_teacher.datasets.base import SampleRef
 from stages.cache_teacher.plan import CachePlan, SplitPlan
 from stages.cache_teacher.shard_task import RunContext, ShardTask, default_readers
+from stages.cache_teacher.unknown_views import tell_unknown
 from stages.cache_teacher.unusable import Unusable, unreadable
 from stages.cache_teacher.workers import Workers, open_workers
 from stages.progress import Progress
@@ -126,7 +127,10 @@ def _cache_split(
     tasks = shard_tasks(split.samples, frames, targets)
     rigs = sum(task.shard.rigs for task in tasks)
     progress.begin(f"{task} {split.name}", split.record.rigs, split.record.rigs - rigs)
-    results = list(workers.run(tasks))
+    results = []
+    for result in workers.run(tasks):
+        results.append(result)
+        tell_unknown(result.unknown, sum(len(each.unknown) for each in results), progress)
     damaged = tuple(each for result in results for each in result.damaged)
     if not damaged:
         writer.complete_split(split.name, frames)

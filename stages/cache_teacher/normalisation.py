@@ -19,8 +19,9 @@ from jaxtyping import Bool, Float
 from cache_schema import TargetSpec
 from cache_schema.soft_targets import FAR_U
 
-ROUNDING = 1e-6
-"""A view whose disparity varies by less than this share of itself is constant: the rest is float32's rounding."""
+ROUNDING = {"float32": 1e-6, "float16": 4e-3, "bfloat16": 3e-2}
+"""A view whose disparity varies by less than this share of itself is constant: the rest is rounding of the precision
+that the teacher computes in, a few units in the last place."""
 
 MEDIANS = 4.0
 """`median` has u = 1 at so many times the median's distance from the far end. Of a flat road alone the nearest pixel
@@ -59,12 +60,18 @@ class Normaliser:
 
 
 def fit_normaliser(
-    disparity: Float[np.ndarray, "V h w"], mask: Bool[np.ndarray, "V h w"], spec: TargetSpec
+    disparity: Float[np.ndarray, "V h w"],
+    mask: Bool[np.ndarray, "V h w"],
+    spec: TargetSpec,
+    rounding: float = ROUNDING["float32"],
 ) -> Normaliser:
-    """Look at the pixels of each view where `mask` holds; a view that it covers whole is judged by all of them."""
+    """Look at the pixels of each view where `mask` holds; a view that it covers whole is judged by all of them.
+
+    A view that varies by less than the share `rounding` of itself is constant.
+    """
     usable = [d[m] if m.any() else d.ravel() for d, m in zip(disparity, mask, strict=True)]
     low, high = np.stack([np.quantile(d, spec.quantiles) for d in usable], axis=1)
-    contrast = np.where(high - low > ROUNDING * np.maximum(np.abs(low), np.abs(high)), high - low, 0)
+    contrast = np.where(high - low > rounding * np.maximum(np.abs(low), np.abs(high)), high - low, 0)
     by_quantiles = Normaliser(low[:, None, None], contrast[:, None, None])
     if spec.normalisation == "quantiles":
         return by_quantiles

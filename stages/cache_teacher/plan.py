@@ -13,7 +13,6 @@ from cache_schema.errors import CacheMismatchError, ConfigError, DatasetError
 from cache_schema.journal import Journal
 from cache_schema.layout import frames_group, teacher_group
 from cache_schema.manifest import ego_masks_digest, no_ego_masks
-from cache_schema.manifest_file import cache_exists
 from cache_schema.places import require_writable
 from cache_schema.storage import LocalStorage, open_storage
 from cache_schema.verify import refuse_without_journal
@@ -172,11 +171,6 @@ def _refuse_place(config: CacheTeacherConfig) -> None:
         choose_device(config.device)
     if not storage.shared and (config.workers or config.scheduler):
         raise ConfigError(f"other processes do not see {config.cache}; leave out --workers and --scheduler")
-    if not isinstance(storage, LocalStorage):
-        return
-    place, root = storage.root.absolute().resolve(), config.root.absolute().resolve()
-    if place.is_relative_to(root) and not cache_exists(storage):
-        raise ConfigError(f"--cache {config.cache} would lie inside the raw data {config.root}; choose another --cache")
 
 
 def _refuse_other(

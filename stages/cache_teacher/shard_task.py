@@ -38,8 +38,11 @@ from stages.cache_teacher import chosen_teacher
 from stages.cache_teacher.config import CacheTeacherConfig
 from stages.cache_teacher.datasets.base import RigDataset, SampleRef
 from stages.cache_teacher.datasets.ego_masks import NO_MASK, EgoMasks, load_ego_masks
+from stages.cache_teacher.normalisation import ROUNDING
 from stages.cache_teacher.soft_targets import soft_target
 from stages.cache_teacher.teachers import Teacher
+from stages.cache_teacher.teachers.base import NotFiniteError, TeacherOutput
+from stages.cache_teacher.unknown_views import Views, levelled, one_colour
 from stages.cache_teacher.unusable import Unusable, try_load
 from stages.view_relation import pool_tokens, view_relation
 
@@ -85,6 +88,8 @@ class ShardResult:
 
     size: int = 0
     damaged: tuple[Unusable, ...] = ()
+    unknown: tuple[str, ...] = ()
+    """Views of which the teacher said nothing, as people call them."""
 
 
 class Workbench:
@@ -129,8 +134,10 @@ class Workbench:
     def targets(self, rig: RigFrames, spec: TargetSpec) -> dict[str, np.ndarray]:
         """What the teacher says about a rig, as rows of the arrays of its group."""
         with self._teacher_in_use:
-            output = self.teacher(rig.images)
-        target = soft_target(output.predictions, self._grid_mask(rig, spec), spec)
+            output = self._look(rig)
+        predictions = [levelled(each, one_colour(rig.images)) for each in output.predictions]
+        rounding = ROUNDING[self.teacher.identity.precision]
+        target = soft_target(predictions, self._grid_mask(rig, spec), spec, rounding)
         tokens = pool_tokens(output.features, spec.token_grid)
         relation: Float16[np.ndarray, "pair T T"] = (
             view_relation(tokens, self.context.identity.adjacent_pairs, spec.relation_of)
@@ -140,6 +147,13 @@ class Workbench:
         )
         feature = {"feature": in_half_precision(tokens)} if spec.feature_channels else {}
         return {**encode(target, spec), "view_relation": relation, **feature}
+
+    def _look(self, rig: RigFrames) -> TeacherOutput:
+        try:
+            return self.teacher(rig.images)
+        except NotFiniteError as error:
+            cameras = ", ".join(self.context.identity.cameras[view] for view in error.views)
+            raise TeacherError(f"{rig.scene} sample {rig.sample}, {cameras}: {error}") from error
 
     def ego_mask_index(self, scene: str) -> np.ndarray:
         """Which ego mask each camera of a scene has; −1: none."""
@@ -170,26 +184,29 @@ def cache_shard(bench: Workbench, task: ShardTask, tell: Tell) -> ShardResult:
     """From raw frames to checked bytes. Memory holds one shard.
 
     A shard of which a sample is damaged is not written; the rest of it is still read, to know of all that is. Raises
-    the errors of the teacher and the cache.
+    the errors of the teacher and the cache, and TeacherError where the teacher says nothing about any of its views.
     """
     context = bench.context
     bench.require_masks(task.record.ego_masks_sha256)
     frames = empty_frames(task.shard.rigs, context.identity, context.config.image, task.record) if task.frames else None
     targets = []
     damaged: list[Unusable] = []
+    views = Views(context.identity.cameras)
     for done, rig in enumerate(_rigs(bench, task, frames), start=1):
         if isinstance(rig, Unusable):
             damaged.append(rig)
         elif task.targets and context.teacher and not damaged:
             targets.append(bench.targets(rig, context.teacher.targets))
+            views.look(rig, targets[-1])
         tell(done)
     if damaged:
         return ShardResult(damaged=tuple(damaged))
+    views.require_some(context.config.teacher.id)
     size = task.frames.write(task.shard, frames).size if task.frames and frames else 0
     if task.targets:
         names = [array.name for array in task.targets.group.arrays]
         size += task.targets.write(task.shard, {name: np.stack([row[name] for row in targets]) for name in names}).size
-    return ShardResult(size)
+    return ShardResult(size, unknown=tuple(views.unknown))
 
 
 def _rigs(bench: Workbench, task: ShardTask, frames: dict[str, np.ndarray] | None) -> Iterator[RigFrames | Unusable]:

@@ -24,7 +24,7 @@ from cache_schema.soft_targets import (
     certain_spread,
     normal_bins,
 )
-from stages.cache_teacher.normalisation import fit_normaliser
+from stages.cache_teacher.normalisation import ROUNDING, fit_normaliser
 from stages.cache_teacher.teachers.base import BinPrediction, PointPrediction
 
 
@@ -32,43 +32,54 @@ def soft_target(
     predictions: Sequence[PointPrediction | BinPrediction],
     mask: Bool[np.ndarray, "V h w"],
     spec: TargetSpec,
+    rounding: float = ROUNDING["float32"],
 ) -> Moments | Probabilities:
     """The target of one rig from all test-time views of its teacher; `mask` is False on the own car.
 
     A teacher that predicts one value per pixel gives a normal target: the mean of u over the test-time views,
     and a variance that is the certain target's plus the variance of u over the views. A teacher with a bin head
     gives the average of its probabilities, moved to our bins.
+
+    A view that is constant in any of them, but for the share `rounding`, has a target that says nothing.
     """
     size = (spec.height, spec.width)
     points = [p for p in predictions if isinstance(p, PointPrediction)]
     if points:
-        return _normal_target([_to_numpy(_resize(p.disparity, size)) for p in points], mask, spec)
-    bins = [p for p in predictions if isinstance(p, BinPrediction)]
-    return Probabilities(np.mean([_moved_bins(p, mask, spec) for p in bins], axis=0))
+        return _normal_target([_to_numpy(_resize(p.disparity, size)) for p in points], mask, spec, rounding)
+    moved = [_moved_bins(p, mask, spec, rounding) for p in predictions if isinstance(p, BinPrediction)]
+    probability = np.mean([each for each, _ in moved], axis=0)
+    for each, constant in moved:
+        probability = np.where(constant[:, None], each[..., :1, :1], probability)
+    return Probabilities(probability)
 
 
 def _normal_target(
-    disparities: Sequence[Float[np.ndarray, "V h w"]], mask: Bool[np.ndarray, "V h w"], spec: TargetSpec
+    disparities: Sequence[Float[np.ndarray, "V h w"]],
+    mask: Bool[np.ndarray, "V h w"],
+    spec: TargetSpec,
+    rounding: float,
 ) -> Moments:
-    normalisers = [fit_normaliser(d, mask, spec) for d in disparities]
+    normalisers = [fit_normaliser(d, mask, spec, rounding) for d in disparities]
     u = np.stack([normalise(d) for normalise, d in zip(normalisers, disparities, strict=True)])
     mean = u.mean(axis=0)
     spread = np.sqrt(certain_spread(mean, spec.bins) ** 2 + u.var(axis=0))
     constant = np.any([normalise.constant for normalise in normalisers], axis=0)
-    return Moments(mean, np.where(constant, SPREAD_MAX, spread))
+    return Moments(np.where(constant, 0.5, mean), np.where(constant, SPREAD_MAX, spread))
 
 
-def _moved_bins(prediction: BinPrediction, mask: Bool[np.ndarray, "V h w"], spec: TargetSpec) -> np.ndarray:
-    """Bin probabilities (V, K, h, w) on our bins from a head whose bins have their own centre at every pixel."""
+def _moved_bins(
+    prediction: BinPrediction, mask: Bool[np.ndarray, "V h w"], spec: TargetSpec, rounding: float
+) -> tuple[Float[np.ndarray, "V K h w"], Bool[np.ndarray, "V 1 1"]]:
+    """Probabilities on our bins, from a head whose bins have a centre at every pixel; and which views are constant."""
     size = (spec.height, spec.width)
     probability = _to_numpy(_resize(prediction.probability, size))  # V, J, h, w
     centre = _to_numpy(_resize(prediction.centre_disparity, size))
     expected = (probability * centre).sum(axis=1) / probability.sum(axis=1)
-    normalise = fit_normaliser(expected, mask, spec)
+    normalise = fit_normaliser(expected, mask, spec, rounding)
     moved = np.zeros((len(centre), spec.bins.count, *size))
     for j in range(centre.shape[1]):
         _add_mass(moved, normalise(centre[:, j]), probability[:, j], bin_positions(spec.bins))
-    return _widen(moved / moved.sum(axis=1, keepdims=True), spec)
+    return _widen(moved / moved.sum(axis=1, keepdims=True), spec), normalise.constant
 
 
 def _add_mass(moved: np.ndarray, u: np.ndarray, mass: np.ndarray, positions: np.ndarray) -> None:

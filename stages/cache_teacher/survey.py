@@ -11,8 +11,9 @@ from jaxtyping import Float32
 from cache_schema import LidarView, RigFrames
 from cache_schema.errors import DatasetError
 from cache_schema.manifest import far_m
-from stages.cache_teacher.datasets.base import RigDataset, SampleRef
+from stages.cache_teacher.datasets.base import RigDataset, SampleRef, Sweep
 from stages.cache_teacher.datasets.plausible_points import sweep_doubts
+from stages.cache_teacher.unusable import Unusable, try_load
 from stages.wording import counted
 
 ASK_WHY = "are intrinsics in pixels of these images, and all placements in metres and the right way round?"
@@ -57,15 +58,15 @@ class LidarSurvey:
 
 
 def survey_lidar(dataset: RigDataset, split: str, samples: Sequence[SampleRef], first: RigFrames) -> LidarSurvey:
-    """Look at up to three rigs of a split, of which `first` is loaded.
+    """Look at up to three rigs of a split that can be read, of which `first` is loaded.
 
     Raises DatasetError where a sweep cannot be one, and where no point of any lies in an image or none in range: hours
     later it would be training that finds out.
     """
     doubts = _sweep_doubts(dataset, split, samples, first)
-    refs = list(dict.fromkeys((samples[0], samples[len(samples) // 2], samples[-1])))
-    rigs = [first, *(dataset.load(split, ref) for ref in refs[1:])]
-    where = f"{first.scene} sample {first.sample}" + (f", nor of {len(refs) - 1} more" if len(refs) > 1 else "")
+    others = [ref for ref in dict.fromkeys((samples[len(samples) // 2], samples[-1])) if not _is(ref, first)]
+    rigs = [first, *(rig for ref in others if not isinstance(rig := try_load(dataset, split, ref), Unusable))]
+    where = f"{first.scene} sample {first.sample}" + (f", nor of {len(rigs) - 1} more" if len(rigs) > 1 else "")
     depths_m = {
         camera: np.concatenate([rig.lidar[view].depth_m for rig in rigs]) for view, camera in enumerate(dataset.cameras)
     }
@@ -96,12 +97,24 @@ def survey_lidar(dataset: RigDataset, split: str, samples: Sequence[SampleRef], 
 def _sweep_doubts(dataset: RigDataset, split: str, samples: Sequence[SampleRef], first: RigFrames) -> list[str]:
     """What is doubtful of up to 16 sweeps, spread over a split: of the first that is, and how many are."""
     probes = dict.fromkeys(np.linspace(0, len(samples) - 1, SWEEPS).astype(int).tolist())
-    sweeps = (dataset.sweep(split, samples[index]) for index in probes)
+    sweeps = [sweep for index in probes if (sweep := _sweep(dataset, split, samples[index])) is not None]
     found = [(sweep.file, doubts) for sweep in sweeps if (doubts := sweep_doubts(sweep, first.rig_from_camera))]
     if not found:
         return []
     file, doubts = found[0]
-    return [f"{len(found)} of {counted(len(probes), 'sweep')} looked at, such as {file}: {'; '.join(doubts)}"]
+    return [f"{len(found)} of {counted(len(sweeps), 'sweep')} looked at, such as {file}: {'; '.join(doubts)}"]
+
+
+def _sweep(dataset: RigDataset, split: str, ref: SampleRef) -> Sweep | None:
+    """A sample's sweep; none where it is damaged, which whoever reads all of them tells."""
+    try:
+        return dataset.sweep(split, ref)
+    except DatasetError:
+        return None
+
+
+def _is(ref: SampleRef, rig: RigFrames) -> bool:
+    return (ref.scene, ref.sample) == (rig.scene, rig.sample)
 
 
 def _in_range(depth_m: Float32[np.ndarray, "point"], far: float) -> np.ndarray:

@@ -8,7 +8,14 @@ from torch import Tensor
 from torch.nn.functional import adaptive_max_pool2d, interpolate
 
 from cache_schema import BinSpec, TargetSpec
-from cache_schema.soft_targets import bin_positions, certain_spread, decode_moments, expand, expected_position
+from cache_schema.soft_targets import (
+    bin_positions,
+    certain_spread,
+    decode_moments,
+    expand,
+    expected_position,
+    says_nothing,
+)
 from stages.train.augment.window import look_through
 from stages.train.batch import EncodedTargets
 from stages.train.losses import TeacherTargets
@@ -36,7 +43,8 @@ def teacher_targets(
 ) -> TeacherTargets:
     """The teacher's probabilities and relations on `grid` = (h, w), of whole views or through `windows`.
 
-    The losses leave out cells with any of the own car (`world` False) and, unless `sky_u` is none, with any sky.
+    The losses leave out cells with any of the own car (`world` False) and, unless `sky_u` is none, with any sky; and
+    whole views of which the teacher says nothing.
     `certain` asks for the certainty too.
     """
     probability = expand(targets.encoded, spec)
@@ -52,17 +60,19 @@ def teacher_targets(
         if sky is not None:
             left_out |= sky
         mask = look_through(left_out.float()[:, :, None], windows, grid)[:, :, 0] < ANY_SHARE
+    says = ~says_nothing(targets.encoded)
     return TeacherTargets(
         probability=resampled,
         disparity=expected_position(resampled, spec.bins),
         certainty=certainty(resampled, spec.bins) if certain else None,
-        mask=mask,
+        mask=mask & says[..., None, None],
         view_relation=targets.view_relation.float(),
         pairs=pairs,
         token_grid=spec.token_grid,
         relation_of=spec.relation_of,
         features=None if targets.feature is None else targets.feature.float(),
-        whole=targets.whole,
+        whole=targets.whole & says,
+        says=says,
     )
 
 

@@ -94,7 +94,7 @@ def test_a_study_is_begun_in_a_folder_of_its_own(cli: Cli, run: Path, zarr: Path
     assert contents(run) == before
 
 
-@pytest.mark.parametrize("place", ["world", "world/zarr", "world/000000/zarr", "run", "run/zarr"])
+@pytest.mark.parametrize("place", ["world", "world/000000", "run", "run/zarr"])
 def test_a_cache_has_a_place_of_its_own(
     cli: Cli, teacher: Path, world: Path, run: Path, tmp_path: Path, place: str
 ) -> None:

@@ -28,12 +28,11 @@ from stages.cache_teacher.datasets.dgp_json import (
 )
 from stages.cache_teacher.datasets.dgp_rig import (
     LIDAR,
-    depth_paths,
+    depth_files,
     intrinsics_of,
     mounting_of,
     read_rig,
     read_sweep,
-    sensor_path,
 )
 from stages.cache_teacher.datasets.one_drive import refuse_one_drive_twice
 from stages.cache_teacher.datasets.raw_files import REMEDY, FilesOnDisk, count_points, path_inside
@@ -102,8 +101,9 @@ class DdadDataset:
     def without_dense_depth(self, split: str) -> SampleRef | None:
         """The first complete sample of a split of which some image has no depth map; None where all have one."""
         for ref in self._index(split)[0]:
-            paths = depth_paths(self._scene_of(split, ref), ref.sample, self.cameras)
-            if len(paths) < len(self.cameras) or any(map(self._read_files.lacks, paths.values())):
+            scene = self._scene_of(split, ref)
+            files = depth_files(scene.samples[ref.sample], self.cameras)
+            if len(files) < len(self.cameras) or any(self._missing(scene, file) for file in files.values()):
                 return ref
         return None
 
@@ -164,7 +164,7 @@ class DdadDataset:
         try:
             scene = self._scene(path)
         except DatasetError as error:
-            yield IncompleteSample(name, "", (self._read_files.lacks(path) or str(error),))
+            yield IncompleteSample(name, "", (self._read_files.lacks(path.parent, path.name, path) or str(error),))
             return
         for sample, described in scene.samples.items():
             if lacks := (*self._undescribed(scene, sample), *self._unreadable(scene, sample)):
@@ -182,20 +182,21 @@ class DdadDataset:
 
     def _unreadable(self, scene: Scene, sample: str) -> Iterator[str]:
         """What a sample needs whose file is missing, is empty or, for its calibration, damaged."""
+        described = scene.samples[sample]
         for name in self._needed():
-            if name in scene.samples[sample].sensors and (
-                reason := self._read_files.lacks(sensor_path(scene, sample, name))
-            ):
+            if name in described.sensors and (reason := self._missing(scene, described.sensors[name].filename)):
                 yield f"{name} ({reason})"
-        calibration = self._calibration_path(scene, sample)
-        if reason := self._read_files.lacks(calibration) or self._bad_calibrations.get(calibration):
+        if (reason := self._missing(scene, f"calibration/{described.calibration_key}.json")) or (
+            self._bad_calibrations and (reason := self._bad_calibrations.get(self._calibration_path(scene, sample)))
+        ):
             yield f"its calibration ({reason})"
         if self.dense_depth:
-            depth = {
-                name: self._read_files.lacks(path) for name, path in depth_paths(scene, sample, self.cameras).items()
-            }
+            depth = {name: self._missing(scene, file) for name, file in depth_files(described, self.cameras).items()}
             if not all(depth.values()):  # else the dataset was extracted without it
                 yield from (f"dense depth of {name} ({reason})" for name, reason in depth.items() if reason)
+
+    def _missing(self, scene: Scene, file: str) -> str | None:
+        return self._read_files.lacks(scene.path.parent, file, scene.path)
 
     def _scenes_of(self, split: str) -> Mapping[str, Path]:
         if split not in self._scene_paths:
@@ -229,7 +230,9 @@ class DdadDataset:
         return self._read_calibrations[path]
 
     def _count_points(self, split: str, ref: SampleRef) -> int:
-        return count_points(sensor_path(self._scene_of(split, ref), ref.sample, LIDAR))
+        scene = self._scene_of(split, ref)
+        sweep = scene.samples[ref.sample].sensors[LIDAR]
+        return count_points(path_inside(scene.path.parent, sweep.filename, scene.path))
 
 
 def _find_dataset_file(root: Path) -> Path:

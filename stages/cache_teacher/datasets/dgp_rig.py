@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Float32, Float64
+from jaxtyping import Float32, Float64, UInt8
 
 from cache_schema import RigFrames
 from cache_schema.errors import DatasetError
@@ -73,26 +73,21 @@ def read_rig(
         world_from_camera=np.stack([transform_from_pose(*sample.pose(camera)) for camera in cameras]),
         world_from_rig=transform_from_pose(*sample.pose(clock))
         @ inverse_transform_from_pose(*_mounting(calibration, clock)),
-        dense_depth_m=_dense_depth(scene, ref.sample, cameras, images[0].shape[:2]) if dense_depth else None,
+        dense_depth_m=_dense_depth(sample.depth_paths(cameras), images) if dense_depth else None,
     )
 
 
 def read_sweep(ref: SampleRef, scene: Scene, calibration: Calibration) -> Sweep:
     """The LiDAR's points of a sample that has them. Raises DatasetError naming the file at fault."""
-    path = sensor_path(scene, ref.sample, LIDAR)
+    path = _SampleFiles(scene, ref.sample).path(LIDAR)
     return Sweep(str(path), read_points(path), mounting_of(calibration, LIDAR))
 
 
-def sensor_path(scene: Scene, sample: str, sensor: str) -> Path:
-    """The file of an image or sweep. Raises DatasetError where it is outside the scene's folder."""
-    return path_inside(scene.path.parent, scene.samples[sample].sensors[sensor].filename, scene.path)
-
-
-def depth_paths(scene: Scene, sample: str, cameras: Sequence[str]) -> dict[str, Path]:
-    """The depth map of each camera that the scene names one for. Raises DatasetError like `sensor_path`."""
-    sensors = scene.samples[sample].sensors
+def depth_files(sample: Sample, cameras: Sequence[str]) -> dict[str, str]:
+    """The depth map of each camera that the scene names one for, relative to the scene."""
+    sensors = sample.sensors
     return {
-        camera: path_inside(scene.path.parent, filename, scene.path)
+        camera: filename
         for camera in cameras
         if camera in sensors and (filename := sensors[camera].depth_filename) is not None
     }
@@ -124,7 +119,10 @@ class _SampleFiles:
     sample: str
 
     def path(self, sensor: str) -> Path:
-        return sensor_path(self.scene, self.sample, sensor)
+        return self._inside(self._measurement(sensor).filename)
+
+    def depth_paths(self, cameras: Sequence[str]) -> list[Path]:
+        return [self._inside(file) for file in depth_files(self.scene.samples[self.sample], cameras).values()]
 
     def pose(self, sensor: str) -> tuple[Pose, str]:
         return self._measurement(sensor).pose, f"{self.scene.path}: {sensor} of sample {self.sample}"
@@ -132,17 +130,19 @@ class _SampleFiles:
     def size_hw(self, camera: str) -> tuple[int, int] | None:
         return self._measurement(camera).size_hw
 
+    def _inside(self, filename: str) -> Path:
+        return path_inside(self.scene.path.parent, filename, self.scene.path)
+
     def _measurement(self, sensor: str) -> Measurement:
         return self.scene.samples[self.sample].sensors[sensor]
 
 
 def _dense_depth(
-    scene: Scene, sample: str, cameras: Sequence[str], size_hw: tuple[int, int]
+    paths: Sequence[Path], images: Sequence[UInt8[np.ndarray, "H W 3"]]
 ) -> Float32[np.ndarray, "V H W"] | None:
-    paths = depth_paths(scene, sample, cameras).values()
-    if len(paths) < len(cameras) or not any(path.exists() for path in paths):
+    if len(paths) < len(images) or not any(path.exists() for path in paths):
         return None
-    return np.stack([read_depth(path, size_hw) for path in paths])
+    return np.stack([read_depth(path, images[0].shape[:2]) for path in paths])
 
 
 def _check_calibrated(sample: Sample, calibration: Calibration) -> None:

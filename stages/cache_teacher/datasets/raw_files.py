@@ -46,18 +46,23 @@ class FilesOnDisk:
 
     def __init__(self, root: Path) -> None:
         self._root = root
-        self._listed: dict[str, dict[str, int]] = {}
+        self._listed: dict[tuple[Path, str], dict[str, int]] = {}
 
-    def lacks(self, path: Path) -> str | None:
-        """`no file …` or `empty file …`, relative to the dataset's folder; None where there is something to read."""
-        folder, name = os.path.split(path)
-        if folder not in self._listed:
-            self._listed[folder] = _sizes(folder)
-        size = self._listed[folder].get(name)
-        return None if size else f"{'no' if size is None else 'empty'} file {path.relative_to(self._root)}"
+    def lacks(self, folder: Path, relative: str, named_in: Path) -> str | None:
+        """`no file …` or `empty file …`, relative to the dataset; None where there is something to read.
+
+        Raises DatasetError like `path_inside`.
+        """
+        inner, _, name = relative.rpartition("/")
+        if (folder, inner) not in self._listed:
+            self._listed[folder, inner] = _sizes(path_inside(folder, relative, named_in).parent)
+        size = self._listed[folder, inner].get(name)
+        return (
+            None if size else f"{'no' if size is None else 'empty'} file {(folder / relative).relative_to(self._root)}"
+        )
 
 
-def _sizes(folder: str) -> dict[str, int]:
+def _sizes(folder: Path) -> dict[str, int]:
     """Bytes of each file in a folder; no entry for a folder, or for a link to nothing."""
     sizes: dict[str, int] = {}
     with suppress(OSError), os.scandir(folder) as entries:

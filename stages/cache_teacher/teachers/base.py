@@ -11,6 +11,15 @@ from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
 from cache_schema import TeacherIdentity
+from cache_schema.errors import TeacherError
+
+
+class NotFiniteError(TeacherError):
+    """A teacher answered with NaN or infinity about some images of a rig, whose places are `views`."""
+
+    def __init__(self, message: str, views: Sequence[int] = ()) -> None:
+        super().__init__(message)
+        self.views = tuple(views)
 
 
 @dataclass(frozen=True)

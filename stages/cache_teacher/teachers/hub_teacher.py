@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from cache_schema import TeacherIdentity, TeacherKind
 from cache_schema.errors import TeacherError
-from stages.cache_teacher.teachers.base import BinPrediction, PointPrediction, TeacherOutput
+from stages.cache_teacher.teachers.base import BinPrediction, NotFiniteError, PointPrediction, TeacherOutput
 from stages.cache_teacher.teachers.features import FeatureTap
 from stages.cache_teacher.teachers.heads import Maps, head_for
 from stages.cache_teacher.teachers.identify import identified
@@ -93,15 +93,18 @@ class HubTeacher:
         for scale in self.identity.scales:
             batches = [self._preprocess([images[i] for i in group], scale) for group in groups]
             for mirrored in (False, True) if self.identity.flip else (False,):
-                maps, features = zip(*(self._look(batch, mirrored) for batch in batches), strict=True)
+                maps, features = zip(
+                    *(self._look(batch, mirrored, group) for batch, group in zip(batches, groups, strict=True)),
+                    strict=True,
+                )
                 yield tuple(in_order(groups, each) for each in zip(*maps, strict=True)), in_order(groups, features)
 
-    def _look(self, batch: NetworkInput, mirrored: bool) -> tuple[Maps, Features]:
+    def _look(self, batch: NetworkInput, mirrored: bool, views: Sequence[int]) -> tuple[Maps, Features]:
         """One forward pass, its maps oriented as the plain image and cut to it."""
         pixel_values = batch.pixel_values.to(self._device)
         output = self._forward(pixel_values.flip(-1) if mirrored else pixel_values)
         maps, features = self._head(output), self._features.take((pixel_values.shape[-2], pixel_values.shape[-1]))
-        self._require_finite(output.predicted_depth, *maps, features)
+        self._require_finite(views, output.predicted_depth, *maps, features)
         if mirrored:
             maps, features = tuple(each.flip(-1) for each in maps), features.flip(-1)
         return tuple(show(each, batch.window) for each in maps), show(features, batch.window)
@@ -118,15 +121,19 @@ class HubTeacher:
                 f" {one_line(error)}"
             ) from error
 
-    def _require_finite(self, *found: Tensor) -> None:
-        if all(bool(torch.isfinite(each).all()) for each in found):
+    def _require_finite(self, views: Sequence[int], *found: Tensor) -> None:
+        finite = torch.stack([each.flatten(1).isfinite().all(dim=1) for each in found]).all(dim=0)
+        if bool(finite.all()):
             return
         cause = f"computing in {self.identity.precision} overflows; use --precision float32"
         if self.identity.precision == "float32":
             cause = "its weights or this frame are damaged"
         if self._missing_weights:
             cause = f"its files lack weights of the network: {', '.join(self._missing_weights[:3])}"
-        raise TeacherError(f"teacher {self.identity.id} answered with NaN or infinity, which is not cached: {cause}")
+        raise NotFiniteError(
+            f"teacher {self.identity.id} answered with NaN or infinity, which is not cached: {cause}",
+            [view for view, good in zip(views, finite.tolist(), strict=True) if not good],
+        )
 
 
 def _prediction(maps: Maps) -> PointPrediction | BinPrediction:

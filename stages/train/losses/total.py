@@ -35,7 +35,8 @@ class TeacherTargets:
     the width of a target without doubt as a share of its own, at most 1; all count where `mask` holds.
     `view_relation` holds R_ij for each of the P `pairs`, of tokens pooled on `token_grid` (rows, columns) or, as
     `relation_of` says, of their deviations; `features` are the teacher's tokens themselves, where they are asked for.
-    Both count in the views that are `whole`, or everywhere if that is none.
+    Both count in the views that are `whole`, or everywhere if that is none. Where `says` is given and
+    False, the teacher knows nothing of the view: `mask` and `whole` leave it out too.
     """
 
     probability: Float[Tensor, "B V K h w"]
@@ -48,6 +49,7 @@ class TeacherTargets:
     relation_of: RelationOf = "tokens"
     features: Float[Tensor, "B V T D"] | None = None
     whole: Bool[Tensor, "B V"] | None = None
+    says: Bool[Tensor, "B V"] | None = None
 
 
 def total_loss(
@@ -95,7 +97,8 @@ def _taught(
             )
             yield "kl", kl, weights.ckd * weights.kl
         if weights.cross > 0:
-            cross = cross_depth(teacher.probability, bins.centres_m, bins.combine, truth_m, truth_mask)
+            known = truth_mask if teacher.says is None else truth_mask & teacher.says[..., None, None]
+            cross = cross_depth(teacher.probability, bins.centres_m, bins.combine, truth_m, known)
             yield "cross", cross, weights.ckd * weights.cross
     if weights.view_relation > 0:
         relation = relation_distance(

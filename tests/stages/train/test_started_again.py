@@ -161,11 +161,6 @@ def inside_a_run(folder: Path, run: Path) -> Path:
     return Path(shutil.copytree(run, folder / "other")) / "second"
 
 
-def inside_a_dataset(folder: Path, run: Path) -> Path:
-    (folder / "ddad.json").touch()
-    return folder / "runs" / "first"
-
-
 @pytest.mark.parametrize(
     ("place", "said"),
     [
@@ -177,7 +172,6 @@ def inside_a_dataset(folder: Path, run: Path) -> Path:
         (a_file, "is a file; expected a folder"),
         (below_a_file, "is a file; expected a folder"),
         (inside_a_run, "would lie inside the training run"),
-        (inside_a_dataset, "would lie inside the dataset"),
     ],
 )
 def test_what_is_no_run_is_left_alone(

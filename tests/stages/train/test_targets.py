@@ -129,3 +129,20 @@ def test_certainty_is_full_without_doubt_and_falls_with_the_spread(cache: Path):
         widths = certain_spread(mean, bins) * np.array([[1, 2, 4], [1, 2, 4]], np.float32)
         found = certainty(torch.from_numpy(normal_bins(mean, widths, bins)), bins)
         torch.testing.assert_close(found[0, 0, 0], torch.tensor([1.0, 0.5, 0.25]), rtol=0.12, atol=0)
+
+
+def test_views_of_which_the_teacher_says_nothing_are_left_out(cache: Path):
+    rigs, spec = batch(cache)
+    settings = {"spec": spec, "pairs": PAIRS, "grid": (16, 24), "sky_u": None}
+    before = teacher_targets(rigs.targets, rigs.world, **settings)
+    assert before.says is not None
+    assert before.says.all()
+    for array in rigs.targets.encoded.values():
+        array[1, 2] = 7
+    after = teacher_targets(rigs.targets, rigs.world, **settings)
+    assert after.says is not None
+    assert after.whole is not None
+    assert not after.says[1, 2]
+    assert not after.whole[1, 2]
+    assert not after.mask[1, 2].any()
+    torch.testing.assert_close(after.mask[0], before.mask[0])

@@ -202,7 +202,7 @@ class FolderDataset:
         lacks = tuple(
             name if file is None else f"{name} ({reason})"
             for name, file in needed.items()
-            if file is None or (reason := files.lacks(self._path(scene, file)))
+            if file is None or (reason := files.lacks(self.root / scene, file, self.root / scene / SCENE_FILE))
         )
         if lacks:
             return IncompleteSample(scene, rig.sample, lacks)

@@ -26,7 +26,7 @@ from stages.cache_teacher.datasets.nuscenes.records import (
 )
 from stages.cache_teacher.datasets.nuscenes.sample import NuscenesSample, Placement, Reading
 from stages.cache_teacher.datasets.nuscenes.splits import EVALUATION_SPLITS, scenes_by_split
-from stages.cache_teacher.datasets.raw_files import FilesOnDisk, path_inside
+from stages.cache_teacher.datasets.raw_files import FilesOnDisk
 from stages.cache_teacher.datasets.ring import Ring, ring_from_calibration
 
 SWEEPS_REMEDY = "; extract the sweeps between keyframes too, or leave out --sweeps"
@@ -216,7 +216,7 @@ class _Reader:
         return self._records.sample_data.follow(shot, "calibrated_sensor_token", self._records.calibrated_sensor)
 
     def _lacks(self, shot: SampleData) -> str | None:
-        return self._files.lacks(path_inside(self._root, shot.filename, self._records.sample_data.path))
+        return self._files.lacks(self._root, shot.filename, self._records.sample_data.path)
 
 
 def _placement(record: Placed) -> Placement:

@@ -139,7 +139,7 @@ def test_a_folder_is_listed_once(root: Path, monkeypatch: pytest.MonkeyPatch) ->
     files, paths = FilesOnDisk(root), sorted(root.glob("000000/rgb/*/*"))
     monkeypatch.setattr(os, "scandir", counting)
     for path in paths:
-        assert files.lacks(path) is None
+        assert files.lacks(root, str(path.relative_to(root)), root) is None
     assert listed == list(dict.fromkeys(str(path.parent) for path in paths))
 
 
