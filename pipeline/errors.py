@@ -13,9 +13,9 @@ from contextlib import contextmanager
 import typer
 
 from cache_schema.errors import FsmdeError, ToldElsewhereError
-from pipeline.signals import StopSignal, stop_signals_interrupt
 from pipeline.terminal import BROKEN_PIPE, abandon_output, make_printable
 from stages.memory import is_out_of_memory
+from stages.stop import StopSignal, stop_signals_interrupt
 
 BUG = 70
 """Exit status of a program at fault, as sysexits.h has it."""

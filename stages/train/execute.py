@@ -19,6 +19,7 @@ from torch.utils.data import Sampler
 from cache_schema.errors import TrainingError
 from cache_schema.manifest import record_digest
 from stages.progress import Progress, Silent
+from stages.stop import StopRequest
 from stages.train.average import AverageStudent
 from stages.train.batch import TrainBatch
 from stages.train.checkpoint import (
@@ -45,7 +46,6 @@ from stages.train.readers import never, silently
 from stages.train.run_folder import STUDENT, TENSORBOARD, TrainingData, only_trainer, start_session, this_session
 from stages.train.sampler import BatchStream, MixedStream, StreamState, Visit
 from stages.train.share import WHOLE, Share, SharedBatches, refuse_uneven
-from stages.train.stop import StopRequest
 from stages.train.student import Student, load_student, save_student
 from stages.train.student.encoder import load_encoder_weights
 from stages.train.student.files import same_student
@@ -124,7 +124,7 @@ def train(plan: TrainPlan, training: Training, processes: Processes, progress: P
                 break
     if not plan.ends_at(state):
         save(plan.run, state, training, processes)
-        raise KeyboardInterrupt
+        raise stop.interrupt
     with processes.together():
         student = store_student(plan.run, state, training) if processes.main else plan.run / STUDENT
     return TrainResult(state.step - plan.steps_done, losses, student)

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import signal
 import sys
 from pathlib import Path
-from types import FrameType
 from typing import Annotated
 
 import torch
@@ -22,6 +20,7 @@ from stages.cache_teacher.teachers.street.settings import Budget, TrainingSettin
 from stages.cache_teacher.teachers.street.train import supply_of, train
 from stages.cache_teacher.teachers.street.training_state import Training
 from stages.device import choose_device
+from stages.stop import StopRequest
 from stages.wording import counted
 
 DEFAULTS = TrainingSettings()
@@ -80,8 +79,9 @@ def train_command(
         raise typer.BadParameter("; ".join(each["msg"] for each in error.errors())) from error
     if threads is not None:
         torch.set_num_threads(threads)
-    with _Stop() as stop:
-        training = train(settings, budget, run, device=choose_device(device), workers=workers, stop=stop)
+    with StopRequest() as stop:
+        chosen = choose_device(device)
+        training = train(settings, budget, run, device=chosen, workers=workers, stop=lambda: stop.asked)
     if budget.progress(training.step, training.seconds) < 1:
         typer.echo(f"stopped after {training.step} steps; the same command goes on")
         raise typer.Exit(130)
@@ -117,30 +117,6 @@ def _facts(settings: TrainingSettings, training: Training, device: torch.device)
         parameters=sum(parameter.numel() for parameter in training.network.parameters()),
         computed_on=f"{name}, torch {torch.__version__}",
     )
-
-
-class _Stop:
-    """Whether someone asked to stop, while used as a context manager; a second Ctrl-C stops at once."""
-
-    def __init__(self) -> None:
-        self._asked = False
-
-    def __enter__(self) -> _Stop:
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, self._ask)
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, signal.SIG_DFL)
-
-    def __call__(self) -> bool:
-        return self._asked
-
-    def _ask(self, number: int, frame: FrameType | None) -> None:
-        if self._asked:
-            raise KeyboardInterrupt
-        self._asked = True
 
 
 if __name__ == "__main__":
