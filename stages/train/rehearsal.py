@@ -57,7 +57,7 @@ def rehearsal_folder(run: Path) -> Iterator[Path]:
 
     What the folder of the run holds does not matter, and is not touched.
     """
-    beside: Path | None = next(place for place in run.absolute().parents if place.is_dir())
+    beside = next((place for place in run.absolute().parents if place.is_dir()), None)
     try:
         refuse_inside(run, "--run", "rehearsal")
         require_writable(beside or run, "--run")

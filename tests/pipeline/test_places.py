@@ -83,7 +83,7 @@ def test_results_do_not_replace_what_a_run_holds(cli: Cli, run: Path, verb: str,
 
 def test_a_study_is_begun_in_a_folder_of_its_own(cli: Cli, run: Path, zarr: Path, tmp_path: Path) -> None:
     study = tmp_path / "study.yaml"
-    study.write_text("size: smoke\nvariants:\n  lidar: {model: lidar}\nbaseline: lidar\n")
+    study.write_text("size: smoke\nvariants: [lidar]\nbaseline: lidar\n")
     before = contents(run)
     for out, said in (
         (run, "is no study"),
