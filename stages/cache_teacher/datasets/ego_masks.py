@@ -7,8 +7,8 @@ code when read, so it is never opened.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +23,8 @@ from stages.cache_teacher.datasets.raw_files import decode_grey, path_inside, re
 INDEX_FILE = "mask_index.json"
 PICKLED_INDEX_FILE = "mask_idx_dict.pkl"
 NO_MASK = -1
+SHOWN = 6
+"""Doubts that are told."""
 
 _INDEX = TypeAdapter(dict[str, str | int])
 
@@ -37,35 +39,40 @@ class EgoMasks:
     """None where one group serves all scenes."""
     folder: Path
     cameras: tuple[str, ...]
-    grey: tuple[float, ...] = ()
+    grey: tuple[float, ...]
     """Of each mask the share that is neither black nor white in its file, and counts as world."""
-    strangers: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    strangers: Mapping[str, tuple[str, ...]]
     """Images in the folder of a group that belong to no camera."""
 
     def describe(self, scenes: Iterable[str]) -> list[str]:
-        """How much of each camera's image is the ego vehicle, and what is doubtful of that, for the scenes' groups."""
-        groups = dict.fromkeys("" if self.group_by_scene is None else self._group(scene) for scene in scenes)
-        lines = []
-        for group in groups:
-            found = dict(zip(self.cameras, self.indices_by_group[group].tolist(), strict=True))
-            each = ", ".join(f"{camera} {self._share(number)}" for camera, number in found.items())
-            called = f"group {group}: " if group else ""
-            lines.append(f"ego mask {called}{each}")
-            if lacking := [camera for camera, number in found.items() if number == NO_MASK]:
-                lines.append(
-                    f"{'':8} {called}no file for {', '.join(lacking)}: taken to see nothing of the ego vehicle"
-                )
-            if strange := self.strangers.get(group):
-                lines.append(f"{'':8} {called}for no camera: {', '.join(strange)}")
-            if turned := [c for c, number in found.items() if number != NO_MASK and at_the_top(self.masks[number])]:
-                lines.append(f"{'':8} {called}doubtful: the ego vehicle is at the top of {', '.join(turned)}")
-        return lines
+        """How much of each camera's image is the ego vehicle, over the scenes' groups, and what is doubtful of that."""
+        groups = list(dict.fromkeys("" if self.group_by_scene is None else self._group(scene) for scene in scenes))
+        each = ", ".join(f"{camera} {self._shares(view, groups)}" for view, camera in enumerate(self.cameras))
+        doubts = [doubt for group in groups for doubt in self._doubts(group)]
+        more = [f"and {len(doubts) - SHOWN} more"] if len(doubts) > SHOWN else []
+        of = f" in {len(groups)} groups" if len(groups) > 1 else ""
+        return [f"ego mask {each}{of}", *(f"{'':8} {line}" for line in doubts[:SHOWN] + more)]
 
-    def _share(self, number: int) -> str:
-        if number == NO_MASK:
+    def _shares(self, view: int, groups: Sequence[str]) -> str:
+        """Of a camera, in its least and its most covered mask."""
+        numbers = [int(self.indices_by_group[group][view]) for group in groups]
+        found = [number for number in numbers if number != NO_MASK]
+        if not found:
             return "–"
-        grey = f" ({self.grey[number]:.2%} grey counts as world)" if self.grey[number] else ""
-        return f"{1 - self.masks[number].mean():.1%}{grey}"
+        ego = [1 - float(self.masks[number].mean()) for number in found]
+        grey = max(self.grey[number] for number in found)
+        low, high = f"{min(ego):.1%}", f"{max(ego):.1%}"
+        return (low if low == high else f"{low} to {high}") + (f" ({grey:.2%} grey counts as world)" if grey else "")
+
+    def _doubts(self, group: str) -> Iterator[str]:
+        called = f"group {group}: " if group else ""
+        found = dict(zip(self.cameras, self.indices_by_group[group].tolist(), strict=True))
+        if lacking := [camera for camera, number in found.items() if number == NO_MASK]:
+            yield f"{called}no file for {', '.join(lacking)}: taken to see nothing of the ego vehicle"
+        if strange := self.strangers[group]:
+            yield f"{called}for no camera: {', '.join(strange)}"
+        if turned := [c for c, number in found.items() if number != NO_MASK and at_the_top(self.masks[number])]:
+            yield f"{called}doubtful: the ego vehicle is at the top of {', '.join(turned)}"
 
     def index(self, scene: str) -> Int16[np.ndarray, "V"]:
         """For each camera the index into `masks`, or -1 where no pixel is the own car's.

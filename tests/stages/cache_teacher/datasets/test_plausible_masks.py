@@ -122,14 +122,17 @@ def test_a_file_that_is_a_cameras_in_all_but_spelling_is_refused(tmp_path: Path,
         load(tmp_path, CAMERA_01_mask=bumper())
 
 
-def test_every_group_of_the_scenes_has_its_line(tmp_path: Path):
-    for group, share in (("0", 0.1), ("1", 0.3)):
+def test_the_groups_of_the_scenes_stand_together(tmp_path: Path):
+    for group, share in (("0", 0.1), ("1", 0.3), ("2", 0.5)):
         (tmp_path / group).mkdir()
         Image.fromarray(bumper(share)).save(tmp_path / group / "CAMERA_01_mask.png")
-    (tmp_path / "mask_index.json").write_text('{"a": 0, "b": 1, "c": 0}')
+    Image.fromarray(bumper()).save(tmp_path / "1" / "CAMERA_77_mask.png")
+    (tmp_path / "mask_index.json").write_text('{"a": 0, "b": 1, "c": 0, "d": 2}')
     masks = load_ego_masks(tmp_path, CAMERAS[:1], SIZE_HW)
-    assert masks.describe(["a", "c", "a"]) == ["ego mask group 0: CAMERA_01 9.0%"]
-    assert masks.describe(["b"]) == ["ego mask group 1: CAMERA_01 27.0%"]
+    assert masks.describe(["a", "c", "a"]) == ["ego mask CAMERA_01 9.0%"]
+    line, doubt = masks.describe(["a", "b"])
+    assert line == "ego mask CAMERA_01 9.0% to 27.0% in 2 groups"
+    assert doubt.strip() == "group 1: for no camera: CAMERA_77_mask.png"
 
 
 @pytest.mark.real_data
