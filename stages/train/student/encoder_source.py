@@ -5,7 +5,6 @@ Only safetensors are read, and no code from a hub is run.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,8 @@ from transformers import ResNetBackbone, ResNetConfig
 
 from cache_schema.errors import ConfigError, TrainingError
 from stages.hub import HUB_ID, HubError, ask, download
+from stages.json_text import json_value
+from stages.text import POINTER, is_pointer_file
 from stages.train.config import EncoderConfig
 from stages.user_path import user_path
 
@@ -48,7 +49,7 @@ def find_weights(source: str) -> Path:
 def refuse_other_network(folder: Path, wanted: ResNetConfig, source: str) -> None:
     """Raise ConfigError where the settings in a folder are those of another network, TrainingError where of none."""
     try:
-        stored = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+        stored = json_value((folder / CONFIG).read_bytes())
         if not isinstance(stored, dict):
             raise ValueError(f"it holds {type(stored).__name__}")
         kind = stored.get("model_type", "resnet")
@@ -106,7 +107,8 @@ def _refuse_other_weights(file: Path, wanted: ResNetConfig, source: str) -> None
             names = list(stored.keys())
             found = {name.removeprefix("resnet."): tuple(stored.get_slice(name).get_shape()) for name in names}
     except (OSError, SafetensorError) as error:
-        raise TrainingError(f"encoder weights {source!r}: {file} cannot be read ({error}); {_REMEDY}") from error
+        found_instead = POINTER if is_pointer_file(file) else f"cannot be read ({error}); {_REMEDY}"
+        raise TrainingError(f"encoder weights {source!r}: {file} {found_instead}") from error
     expected = _shapes(wanted)
     if missing := sorted(set(expected) - set(found)):
         raise TrainingError(f"{source} lacks {len(missing)} weights of a ResNet, among them {', '.join(missing[:3])}")
