@@ -72,5 +72,5 @@ def _kept(plan: TrainPlan) -> str:
     """Which checkpoint is left."""
     last = next(reversed(checkpoints(plan.run)), None)
     if last is None:
-        return "no checkpoint was written yet"
+        return "no checkpoint was written yet, and the same command starts anew"
     return f"{last} is kept, and the same command goes on from it"

@@ -121,6 +121,8 @@ class Readers(Generic[Batch]):
             try:
                 answer = reader.answer(_LOOK_S)
             except (EOFError, ConnectionError):
+                if stopping():  # whoever asked this process to stop may have asked all of its group
+                    return None
                 ends.append(reader.end())
             else:
                 if answer is not None:
