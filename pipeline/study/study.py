@@ -24,6 +24,7 @@ from stages.progress import Progress
 from stages.train import execute as train_execute
 from stages.train import plan as train_plan
 from stages.train.config import TrainConfig
+from stages.train.resolve import refuse_unfit_targets
 
 PARTS = "parts"
 """The folder that a study is known by."""
@@ -161,7 +162,7 @@ def refuse_contradictions(study: Study) -> None:
             continue
         refuse_nowhere(cached.teacher.id)
         try:
-            train_plan.refuse_unfit_targets(training, cached.targets.bins.count, cached.targets.normalisation)
+            refuse_unfit_targets(training, cached.targets.bins.count, cached.targets.normalisation)
         except ConfigError as error:
             raise ConfigError(f"{trial.name}: {error}") from error
         if training.losses.features > 0 and not cached.targets.features:

@@ -20,7 +20,8 @@ from cache_schema.storage import open_storage
 from stages.cache_teacher.cluster import open_cluster
 from stages.cache_teacher.datasets.base import SampleRef
 from stages.cache_teacher.execute import execute
-from stages.cache_teacher.plan import CachePlan, SplitPlan
+from stages.cache_teacher.plan import CachePlan
+from stages.cache_teacher.split_plan import SplitPlan
 from stages.progress import Progress
 
 PROBE_RIGS = 4

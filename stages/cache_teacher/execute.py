@@ -12,8 +12,9 @@ from cache_schema import CacheWriter, GroupWriter, TargetSpec, TeacherIdentity, 
 from stages.cache_teacher.chosen_teacher import feature_channels, identify
 from stages.cache_teacher.config import CacheTeacherConfig
 from stages.cache_teacher.datasets.base import SampleRef
-from stages.cache_teacher.plan import CachePlan, SplitPlan
+from stages.cache_teacher.plan import CachePlan
 from stages.cache_teacher.shard_task import RunContext, ShardTask, default_readers
+from stages.cache_teacher.split_plan import SplitPlan
 from stages.cache_teacher.unknown_views import tell_unknown
 from stages.cache_teacher.unusable import Unusable, unreadable
 from stages.cache_teacher.workers import Workers, open_workers

@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from cache_schema import Cache, DatasetIdentity, FrameReader, Manifest
+from cache_schema import Cache, DatasetIdentity, FrameReader
 from cache_schema.arrays import FEATURE, TARGET_ARRAYS, VIEW_RELATION, target_sizes
 from cache_schema.errors import CacheMissingError, ConfigError, TrainingError
-from cache_schema.manifest import Normalisation, differing_fields, record_digest
+from cache_schema.manifest import differing_fields, record_digest
 from cache_schema.places import require_writable
 from cache_schema.storage import LocalStorage
 from stages.device import choose_device
@@ -22,8 +22,9 @@ from stages.train.augment.mirror import mirrored_pairs
 from stages.train.checkpoint import KEPT, TrainState, checkpoint_folder, checkpoints, read_state, stored_bytes
 from stages.train.config import TrainConfig, UnlabelledConfig
 from stages.train.loader import RigDataset
-from stages.train.precision import refuse_unsupported, resolve_precision
+from stages.train.precision import refuse_unsupported
 from stages.train.readers import PREFETCH
+from stages.train.resolve import refuse_unfit_targets, resolve
 from stages.train.run_folder import (
     STUDENT,
     TrainingData,
@@ -291,53 +292,6 @@ def _unlabelled(further: UnlabelledConfig, cache: Cache, config: TrainConfig, da
 def _ring(dataset: DatasetIdentity) -> str:
     pairs = ", ".join(f"{i}–{j}" for i, j in dataset.adjacent_pairs)
     return f"{len(dataset.cameras)} of which are neighbours {pairs}"
-
-
-def resolve(config: TrainConfig, manifest: Manifest, cache: str) -> TrainConfig:
-    """The settings with the defaults that depend on the cache and the machine filled in."""
-    student: dict[str, object] = {
-        "image_size": config.student.image_size or (manifest.image.height, manifest.image.width)
-    }
-    if "d_max_m" not in config.student.model_fields_set:
-        student["d_max_m"] = manifest.dataset.far_m
-    return config.model_copy(
-        update={
-            "teacher": _choose_teacher(config, manifest, cache),
-            "precision": resolve_precision(config.precision, choose_device(config.device)),
-            "student": config.student.model_copy(update=student),
-            "steps": config.steps_for(manifest.splits[config.split].rigs),
-            "epochs": None,
-        }
-    )
-
-
-def _choose_teacher(config: TrainConfig, manifest: Manifest, cache: str) -> str | None:
-    if not config.losses.needs_teacher:
-        return None
-    names = list(manifest.teachers)
-    if config.teacher is not None or len(names) == 1:
-        return config.teacher or names[0]
-    if not names:
-        raise CacheMissingError(
-            f"{cache} has no teacher; add one with: fsmde cache-teacher … --cache {cache}, or train from LiDAR alone"
-            " with losses.ckd=0 and losses.view_relation=0"
-        )
-    raise ConfigError(f"{cache} has several teachers, set teacher to one of: {', '.join(names)}")
-
-
-def refuse_unfit_targets(config: TrainConfig, bins: int, normalisation: Normalisation) -> None:
-    """Raise ConfigError where losses cannot learn from such targets: other bins, or ranks of what is to be aligned."""
-    if config.losses.ckd > 0 and bins != config.student.bins:
-        raise ConfigError(
-            f"teacher {config.teacher} has targets over {bins} bins, the student has {config.student.bins};"
-            f" set student.bins={bins}"
-        )
-    for term in ("pseudo_label", "metric_kd") if normalisation == "rank" else ():
-        if getattr(config.losses, term) > 0:
-            raise ConfigError(
-                f"losses.{term} aligns disparities, and teacher {config.teacher} has targets by rank, which are none;"
-                f" set losses.{term}=0, or cache the teacher with targets.normalisation=quantiles or median"
-            )
 
 
 def _count_weights(config: TrainConfig) -> int:

@@ -9,7 +9,8 @@ from stages.progress import Silent
 from stages.train import execute as stage
 from stages.train.config import AugmentConfig, CropConfig, LoaderConfig, LossConfig, OptimizerConfig, TrainConfig
 from stages.train.execute import execute
-from stages.train.plan import plan, resolve
+from stages.train.plan import plan
+from stages.train.resolve import resolve
 from tests.stages.train.small import LIDAR_ONLY, STUDENT, small_config
 from tests.tiny_cache import dataset, split_record, write_tiny_cache
 
