@@ -39,7 +39,6 @@ from stages.train.learner import Learner
 from stages.train.loader import Loader, RigDataset, VisitedRigs
 from stages.train.optimizer import make_optimizer
 from stages.train.plan import TrainPlan
-from stages.train.pointless import PointlessSteps
 from stages.train.precision import make_scaler
 from stages.train.processes import Processes, alone
 from stages.train.readers import never, silently
@@ -51,6 +50,7 @@ from stages.train.student.encoder import load_encoder_weights
 from stages.train.student.files import same_student
 from stages.train.update import update
 from stages.train.watch import Watch
+from stages.train.without_points import StepsWithoutPoints
 
 Item = TypeVar("Item")
 
@@ -100,7 +100,7 @@ def train(plan: TrainPlan, training: Training, processes: Processes, progress: P
     model = processes.wrap(training.learner)
 
     losses: dict[str, float] = {}
-    pointless = PointlessSteps(plan, processes)
+    without_points = StepsWithoutPoints(plan, processes)
     progress.begin("train", plan.steps, state.step)
     with ExitStack() as held:
         curves = held.enter_context(Curves(folder, state.step, config.log_every))
@@ -111,7 +111,7 @@ def train(plan: TrainPlan, training: Training, processes: Processes, progress: P
         read = processes.in_step(stop.until(steps), lambda: stop.asked)
         for parts in saved_before(read, lambda: save_new(plan, state, training, processes)):  # noqa: B023  as it is then
             losses = update(model, training, parts, plan, state, processes)
-            pointless.count(losses["lidar"])
+            without_points.count(losses["lidar"])
             state = next_state(plan, state)
             progress.advance(1, **losses)
             curves.draw(state.step, {**losses, "lr": training.optimizer.param_groups[0]["lr"]})

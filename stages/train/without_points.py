@@ -10,7 +10,7 @@ LONGEST = 100
 """Steps without a point after which training is not worth going on, where an epoch is longer."""
 
 
-class PointlessSteps:
+class StepsWithoutPoints:
     """Counts steps in a row of which no rig had a usable LiDAR point, and ends training after an epoch of them.
 
     The LiDAR loss of such a step is 0 exactly, and of no other.
