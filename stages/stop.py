@@ -20,7 +20,7 @@ class StopSignal(KeyboardInterrupt):
     """A request to stop that did not come from the keyboard, and the number of its signal."""
 
     def __init__(self, number: int) -> None:
-        super().__init__(signal.Signals(number).name)
+        super().__init__(number)
         self.number = number
 
 

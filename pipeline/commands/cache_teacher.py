@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -183,7 +184,7 @@ def _next(cache: str, *, lidar: bool) -> str:
     """The command that this cache is for: training, or evaluation where it has nothing to train from."""
     from cache_schema import Cache
 
-    splits = tuple(Cache(cache).manifest.splits)
+    splits, cache = tuple(Cache(cache).manifest.splits), shlex.quote(cache)
     if not lidar:
         return f"fsmde train --cache CACHE --unlabelled {cache} --run runs/first"
     if "train" in splits:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated
@@ -98,7 +99,7 @@ def command(
             _say(
                 console,
                 f"The student is in {student}",
-                f"Curves: tensorboard --logdir {run}",
+                f"Curves: tensorboard --logdir {shlex.quote(str(run))}",
                 _next(made.cache, run),
             )
 
@@ -109,7 +110,7 @@ def _next(cache: str, run: Path) -> str:
 
     splits = tuple(Cache(cache).manifest.splits)
     split = "" if "val" in splits else f" --split {splits[-1]}"
-    return f"Next: fsmde evaluate --cache {cache} --run {run}{split}"
+    return f"Next: fsmde evaluate --cache {shlex.quote(cache)} --run {shlex.quote(str(run))}{split}"
 
 
 def _say(console: Console, *lines: str) -> None:

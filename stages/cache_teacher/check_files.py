@@ -8,10 +8,8 @@ from functools import partial
 from stages.cache_teacher.datasets.base import SampleRef
 from stages.cache_teacher.plan import CachePlan
 from stages.cache_teacher.shard_task import default_readers
-from stages.cache_teacher.unusable import Unusable, try_load, unreadable
+from stages.cache_teacher.unusable import NOTHING_WRITTEN, Unusable, try_load, unreadable
 from stages.progress import Progress
-
-REMEDY = "nothing was written: replace what is damaged, or leave these samples out with --skip-file"
 
 
 def check_files(plan: CachePlan, progress: Progress) -> None:
@@ -25,7 +23,7 @@ def check_files(plan: CachePlan, progress: Progress) -> None:
                 if found is not None:
                     damaged.append(found)
     if damaged:
-        raise unreadable(damaged, REMEDY)
+        raise unreadable(damaged, NOTHING_WRITTEN)
 
 
 def _wrong_with(plan: CachePlan, split: str, ref: SampleRef) -> Unusable | None:

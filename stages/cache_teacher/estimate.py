@@ -22,6 +22,7 @@ from stages.cache_teacher.datasets.base import SampleRef
 from stages.cache_teacher.execute import execute
 from stages.cache_teacher.plan import CachePlan
 from stages.cache_teacher.split_plan import SplitPlan
+from stages.cache_teacher.unusable import NOTHING_WRITTEN, UnusableSamplesError, unreadable
 from stages.progress import Progress
 
 PROBE_RIGS = 4
@@ -43,7 +44,10 @@ def estimate(plan: CachePlan, progress: Progress, *, code_version: str) -> dict[
         here = {"cache": str(Path(folder) / "probe"), "workers": None, "scheduler": None}
         config = plan.config.model_copy(update=here)
         probe = dataclasses.replace(plan, config=config, splits=(split,))
-        execute(probe, progress, code_version=code_version, task="probe a few rigs of")
+        try:
+            execute(probe, progress, code_version=code_version, task="probe a few rigs of")
+        except UnusableSamplesError as error:
+            raise unreadable(error.samples, NOTHING_WRITTEN) from error
         cache = Cache(config.cache)
         _refuse_other_teacher(plan, cache.manifest.teachers[plan.teacher_name])
         rows = [shard.rigs for planned in plan.splits for shard in shards_of(planned.record)]

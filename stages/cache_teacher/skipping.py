@@ -9,7 +9,7 @@ from typing import TypeVar
 from cache_schema.errors import ConfigError
 from stages.cache_teacher.config import CacheTeacherConfig
 from stages.cache_teacher.datasets.base import IncompleteSample, RigDataset, SampleRef
-from stages.cache_teacher.unusable import sample_name
+from stages.cache_teacher.unusable import listed_names, sample_name
 
 S = TypeVar("S", SampleRef, IncompleteSample)
 
@@ -61,9 +61,8 @@ def _listed(config: CacheTeacherConfig) -> list[str]:
     if config.skip_file is None:
         return []
     try:
-        lines = [line.strip() for line in config.skip_file.read_text(encoding="utf-8").splitlines()]
-    except (OSError, UnicodeDecodeError) as error:
+        return listed_names(config.skip_file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
         raise ConfigError(
             f"{config.skip_file}: cannot be read ({error}); expected names of samples to leave out, one a line"
         ) from error
-    return [line for line in lines if line and not line.startswith("#")]

@@ -17,7 +17,7 @@ from stages.cache_teacher.datasets.ego_masks import EgoMasks
 from stages.cache_teacher.datasets.plausible_cameras import camera_doubts
 from stages.cache_teacher.skipping import Skip, shown
 from stages.cache_teacher.survey import LidarSurvey, survey_lidar
-from stages.cache_teacher.unusable import Unusable, UnusableSamplesError, try_load
+from stages.cache_teacher.unusable import NOTHING_WRITTEN, Unusable, UnusableSamplesError, try_load, unreadable
 from stages.wording import counted
 
 SHOWN = 10
@@ -108,12 +108,17 @@ def _with_skipped(notes: SplitNotes, skipped: tuple[str, ...]) -> SplitNotes:
 
 
 def _first_rig(dataset: RigDataset, split: str, samples: Sequence[SampleRef]) -> RigFrames:
-    """The first rig that can be read: one that is damaged is named by the run, with all others."""
-    for ref in samples[: TRIED - 1]:
+    """The first rig that can be read: one that is damaged is named by the run, with all others.
+
+    Raises UnusableSamplesError where none of the first can be.
+    """
+    damaged: list[Unusable] = []
+    for ref in samples[:TRIED]:
         found = try_load(dataset, split, ref)
         if not isinstance(found, Unusable):
             return found
-    return dataset.load(split, samples[0])
+        damaged.append(found)
+    raise unreadable(damaged, NOTHING_WRITTEN)
 
 
 def _found_incomplete(

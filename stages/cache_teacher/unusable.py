@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,7 @@ from stages.cache_teacher.datasets.base import RigDataset, SampleRef
 from stages.cache_teacher.datasets.plausible_cameras import require_native_size
 from stages.wording import counted
 
+NOTHING_WRITTEN = "nothing was written: replace what is damaged, or leave these samples out with --skip-file"
 SHOWN = 10
 """Reasons that an error names."""
 
@@ -41,10 +43,26 @@ class UnusableSamplesError(DatasetError):
         """The same, with the file beside a cache into which all of them are written."""
         path = list_beside(cache)
         try:
-            path.write_text("".join(f"# {each.reason}\n{each.name}\n" for each in self.samples), encoding="utf-8")
+            path.write_text("".join(map(_lines, self.samples)), encoding="utf-8")
         except OSError as error:
             return DatasetError(f"{self}; {path}, their list, cannot be written ({error.strerror})")
         return DatasetError(f"{self}; their list for --skip-file is {path}")
+
+
+def listed_names(text: str) -> list[str]:
+    """The names in a list of samples, one a line; lines that begin with # do not count.
+
+    A name in quotes is JSON text, as one must be that begins with # or a quote, or has spaces at an end or line breaks.
+    Raises ValueError where such text is none.
+    """
+    lines = [line for line in map(str.strip, text.split("\n")) if line and not line.startswith("#")]
+    return [str(json.loads(line)) if line.startswith('"') else line for line in lines]
+
+
+def _lines(sample: Unusable) -> str:
+    name, reason = sample.name, " ".join(sample.reason.split())
+    plain = name == name.strip() and name.isprintable() and not name.startswith(("#", '"'))
+    return f"# {reason}\n{name if plain else json.dumps(name)}\n"
 
 
 def sample_name(scene: str, sample: str) -> str:
@@ -73,12 +91,12 @@ def try_load(
 
 
 def unreadable(samples: Sequence[Unusable], remedy: str) -> UnusableSamplesError:
-    """That samples are damaged: the reason where there is one, the first of several."""
-    reasons = list(dict.fromkeys(each.reason for each in samples))
+    """That samples are damaged: the first reason whole, as it may hold for all, and the beginnings of others."""
+    first, *others = dict.fromkeys(each.reason for each in samples)
     if len(samples) == 1:
-        found = f"{samples[0].scene} sample {samples[0].sample}: {reasons[0]}"
+        found = f"{samples[0].scene} sample {samples[0].sample}: {first}"
     else:
-        short = "; ".join(reason.split("; ")[0] for reason in reasons[:SHOWN])
-        more = f"; and {len(reasons) - SHOWN} more" if len(reasons) > SHOWN else ""
-        found = f"{counted(len(samples), 'sample')} cannot be read ({short}{more})"
+        short = "".join(f"; {reason.split('; ')[0]}" for reason in others[: SHOWN - 1])
+        more = f"; and {len(others) + 1 - SHOWN} more" if len(others) >= SHOWN else ""
+        found = f"{counted(len(samples), 'sample')} cannot be read: {first}{short}{more}"
     return UnusableSamplesError(f"{found}; {remedy}", samples)

@@ -77,6 +77,10 @@ def plan(config: EvaluateConfig) -> EvaluationPlan:
 def trained_student(run: Path, cache: str) -> Path:
     """Folder of a run's student. Raises EvaluationError where there is none."""
     student = run / "student"
+    if not student.exists() and (run / "checkpoints").is_dir():
+        raise EvaluationError(
+            f"{run} was interrupted before its student was stored; give its fsmde train command again to finish it"
+        )
     if not student.exists():
         raise EvaluationError(
             f"{run} holds no trained student; train one with: fsmde train --cache {cache} --run {run}"

@@ -218,12 +218,12 @@ def plan(config: TrainConfig, cache: str | Path, run: Path) -> TrainPlan:
     )
     if _is_finished(made):
         return replace(made, finished=True)
+    if not made.ended:
+        _refuse_without_space(made)
     require_writable(run, "--run")
     refuse_unsupported(resolved.precision, choose_device(resolved.device))
     if resolved.encoder_weights is not None and last is None:
         check_source(resolved.encoder_weights, backbone_config(resolved.student.encoder))
-    if not made.ended:
-        _refuse_without_space(made)
     return made
 
 

@@ -96,7 +96,7 @@ def test_all_damaged_files_are_named_at_once_and_their_samples_can_be_skipped(ca
     damaged = damaged_world(raw)
     message = one_line(cache_world(raw, cache, "--check-files"))
     assert not cache.exists()
-    assert "2 samples cannot be read (" in message
+    assert "2 samples cannot be read: " in message
     assert all(str(path) in message for path in damaged)
     assert "nothing was written" in message
     names = [line for line in listed.read_text().splitlines() if not line.startswith("#")]

@@ -91,7 +91,7 @@ def test_resized_images_are_doubted_or_refused(cached: Callable[..., Any], root:
             image.resize((60, 36)).save(path)
     assert "principal point far from the middle: front, " in cached("--dry-run").output
     message = one_line(cached())
-    assert "tuesday sample 000: its images are 60×36 pixels; expected 80×48 as in the first rig" in message
+    assert "2 samples cannot be read: tuesday sample 000: its images are 60×36 pixels; expected 80×48 as in" in message
 
     def say_size(scene: Any) -> None:
         for camera in scene["cameras"].values():

@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from stages.evaluate import plan as evaluate_plan
 from tests.cache_schema.test_places import read_only
@@ -39,6 +40,17 @@ def test_a_sheet_that_would_be_no_picture_is_refused_at_once(cli: Cli, zarr: Pat
 def test_a_sheet_is_what_its_name_says(cli: Cli, zarr: Path, tmp_path: Path) -> None:
     assert cli("inspect", zarr, "--sheet", tmp_path / "new" / "a.JPG").exit_code == 0
     assert (tmp_path / "new" / "a.JPG").read_bytes()[:2] == b"\xff\xd8"
+
+
+def test_a_sheet_replaces_a_sheet_and_no_other_picture(cli: Cli, zarr: Path, tmp_path: Path) -> None:
+    for ending in ("png", "jpg"):
+        sheet, image = tmp_path / f"sheet.{ending}", tmp_path / f"front.{ending}"
+        Image.new("RGB", (8, 8)).save(image)
+        before = image.read_bytes()
+        assert "was not drawn by fsmde; nothing was changed" in one_line(cli("inspect", zarr, "--sheet", image))
+        assert image.read_bytes() == before
+        for _ in range(2):
+            assert cli("inspect", zarr, "--sheet", sheet).exit_code == 0
 
 
 @pytest.mark.parametrize("verb", ["evaluate", "report", "latency"])

@@ -46,7 +46,7 @@ def test_the_sheet_shows_pictures_above_their_depth(cli: Cli, street: Path, tmp_
 def test_a_sheet_that_would_be_no_picture_is_refused_before_anything_is_made(cli: Cli, tmp_path: Path) -> None:
     refused = cli("street", tmp_path / "street", *STREET, "--sheet", tmp_path / "sheet.pdf")
     assert refused.exit_code != 0
-    assert ".jpg or .png" in one_line(refused)
+    assert ".png or .jpg" in one_line(refused)
     assert not (tmp_path / "street").exists()
 
 

@@ -113,7 +113,7 @@ def test_one_that_waits_for_a_batch_can_be_stopped(cache: Path, tmp_path: Path, 
             os.kill(reader, signal.SIGSTOP)  # as a store does that does not answer
         os.kill(process.pid, number)
         assert "interrupted; what is finished is kept" in error_of(process)
-        assert process.wait() == 130
+        assert process.wait() == 128 + number
         soon(lambda: all(map(gone, readers)))
 
 
@@ -151,6 +151,6 @@ def test_a_full_disk_costs_the_steps_since_the_last_checkpoint(cache: Path, tmp_
         with running(tmp_path, training(cache, run, *ENDLESS, "--set", "checkpoint_every=5"), "again") as process:
             soon(lambda: checkpoints(run)[-1] != last)
             os.kill(process.pid, signal.SIGTERM)
-            assert process.wait() == 130
+            assert process.wait() == 143
     finally:
         subprocess.run(["umount", disk], check=True)

@@ -85,7 +85,7 @@ def judge(
     if strange > STRANGE:
         return Verdict(
             f"{strange:.0%} of its points have numbers above 100 km or below a micrometre, as where float64 is read as "
-            "float32, or columns are miscounted",
+            "float32, columns are miscounted, or points are in the world's frame instead of the LiDAR's",
             (),
         )
     ranges_m = np.linalg.norm(points, axis=1)

@@ -15,8 +15,8 @@ def world_points(
 ) -> Float64[np.ndarray, "4 point"]:
     """Homogeneous world coordinates (metres) of points in the LiDAR's frame. NaN and infinity pass through."""
     homogeneous = np.ones((4, len(points_m)))
-    homogeneous[:3] = points_m.T
     with np.errstate(invalid="ignore"):
+        homogeneous[:3] = points_m.T
         return world_from_lidar @ homogeneous
 
 

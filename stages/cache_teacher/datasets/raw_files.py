@@ -214,6 +214,8 @@ def what_it_is(data: bytes) -> str | None:
     start = data[:64].lstrip().lower()
     if not data:
         return "it is empty"
+    if is_pointer(data):
+        return f"it {POINTER}"
     if start.startswith((b"<!doctype", b"<html", b"<?xml")):
         return "it is a web page, as a refused download leaves it"
     return None if any(data) else "it holds zeros alone"

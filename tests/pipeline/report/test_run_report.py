@@ -203,7 +203,7 @@ def test_scores_of_another_student_are_refused(cli: Cli, reported: Path, tmp_pat
     report = ("report", "--cache", reported / "zarr", "--run", run)
     message = one_line(cli(*report))
     assert "is not the one that was scored; score it again: fsmde evaluate" in message
-    assert message.endswith("--protocol network --protocol native")
+    assert message.endswith("--protocol native --protocol network")
     assert cli("evaluate", *report[1:], "--protocol", "native", "--protocol", "network").exit_code == 0
     message = one_line(cli(*report))
     assert "latency.json is of another student" in message

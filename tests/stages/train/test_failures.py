@@ -104,26 +104,29 @@ def test_curves_that_find_no_space_are_told_alike(cache: Path, tmp_path: Path, m
 
 def test_too_many_open_files_say_how_many_there_may_be(cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     error = OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+    made = plan(small_config(), cache, tmp_path / "run")
     monkeypatch.setattr(RigDataset, "seen", raising(error, 3, RigDataset.seen))
     with pytest.raises(TrainingError, match=r"Too many open files: a process may have \d+; .* ulimit -n"):
-        train(small_config(), cache, tmp_path / "run")
+        execute(made, Watcher(), code_version="test")
 
 
 def test_what_was_learned_before_a_rig_that_cannot_be_read_is_saved(
     cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     run = tmp_path / "run"
+    made = plan(small_config(), cache, run)
     monkeypatch.setattr(RigDataset, "seen", raising(CacheCorruptError("a rig is damaged"), 8, RigDataset.seen))
     with pytest.raises(CacheCorruptError, match="a rig is damaged"):
-        train(small_config(), cache, run)
+        execute(made, Watcher(), code_version="test")
     assert [path.name for path in checkpoints(run)] == ["step_000003"], "the panel has read one rig, each step two"
 
 
 def test_nothing_is_saved_where_no_step_was_taken(cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     run = tmp_path / "run"
+    made = plan(small_config(), cache, run)
     monkeypatch.setattr(RigDataset, "seen", raising(CacheCorruptError("a rig is damaged"), 2, RigDataset.seen))
     with pytest.raises(CacheCorruptError, match="a rig is damaged"):
-        train(small_config(), cache, run)
+        execute(made, Watcher(), code_version="test")
     assert not checkpoints(run)
 
 

@@ -169,7 +169,7 @@ def test_a_lost_restart_marker_is_noticed() -> None:
     ("content", "found"),
     [
         (b"", "it is empty"),
-        (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n", "git lfs pull fetches the file"),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n", "git lfs pull fetches it"),
         (b"\n<!DOCTYPE html><title>404</title>", "it is a web page"),
         (bytes(5000), "it holds zeros alone"),
         (b"nothing of this kind", "unknown format"),
