@@ -8,6 +8,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 HOME = Path(__file__).parent.parent
 BAD = {
     "crash": "import os\ndef test_crashes(): os.abort()",
@@ -18,6 +20,7 @@ BAD = {
 GOOD = "import pytest\n@pytest.mark.parametrize('number', range(5))\ndef test_good(number): pass\n"
 
 
+@pytest.mark.slow  # half a minute, for workers that start anew
 def test_crashed_and_hung_tests_fail_and_the_others_run(tmp_path: Path) -> None:
     """With the options of `make test`, but seconds instead of minutes."""
     for name, bad in BAD.items():
