@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 from collections.abc import Mapping
+from itertools import chain, count
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -184,14 +186,20 @@ def _next(cache: str, *, lidar: bool) -> str:
     """The command that this cache is for: training, or evaluation where it has nothing to train from."""
     from cache_schema import Cache
 
-    splits, cache = tuple(Cache(cache).manifest.splits), shlex.quote(cache)
+    splits, cache, run = tuple(Cache(cache).manifest.splits), shlex.quote(cache), _free_run()
     if not lidar:
-        return f"fsmde train --cache CACHE --unlabelled {cache} --run runs/first"
+        return f"fsmde train --cache CACHE --unlabelled {cache} --run {run}"
     if "train" in splits:
-        return f"fsmde train --cache {cache} --run runs/first"
+        return f"fsmde train --cache {cache} --run {run}"
     if "val" in splits:
         return f"fsmde evaluate --cache {cache} --run RUN"
-    return f"fsmde train --cache {cache} --run runs/first --split {splits[0]}"
+    return f"fsmde train --cache {cache} --run {run} --split {splits[0]}"
+
+
+def _free_run() -> str:
+    """A place for a run, that there is nothing at."""
+    names = chain(["runs/first"], (f"runs/first-{number}" for number in count(2)))
+    return next(name for name in names if not os.path.lexists(name))
 
 
 def _size_table(sizes: dict[str, float], rigs: int) -> Table:

@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
-from itertools import combinations
 
 from cache_schema import DatasetIdentity, ImageSpec
 from cache_schema.agreement import refuse_another_place, refuse_other_split, stored_manifest
-from cache_schema.errors import CacheMismatchError, ConfigError
+from cache_schema.errors import CacheMismatchError, ConfigError, DatasetError
 from cache_schema.manifest import ego_masks_digest, no_ego_masks
+from cache_schema.manifest_file import cache_exists, read_manifest
 from cache_schema.places import require_writable
 from cache_schema.storage import LocalStorage, open_storage
 from cache_schema.verify import refuse_without_journal
 from stages.cache_teacher.config import CacheTeacherConfig
-from stages.cache_teacher.datasets.base import RigDataset
+from stages.cache_teacher.datasets.base import RigDataset, SampleRef
 from stages.cache_teacher.datasets.ego_masks import EgoMasks, load_ego_masks
 from stages.cache_teacher.datasets.open import open_dataset
-from stages.cache_teacher.skipping import samples_to_skip
+from stages.cache_teacher.repeats import SEEN, find_repeats
+from stages.cache_teacher.skipping import Skip, samples_to_skip
 from stages.cache_teacher.split_plan import SHOWN_IN_ERROR, SplitPlan, plan_split
 from stages.device import choose_device
 from stages.wording import counted
@@ -33,6 +35,8 @@ class CachePlan:
     ego_masks: EgoMasks | None
     teacher_name: str
     splits: tuple[SplitPlan, ...]
+    shared: tuple[str, ...]
+    """What two splits share, of which one may be in the cache already."""
 
     @property
     def rigs(self) -> int:
@@ -64,7 +68,7 @@ class CachePlan:
         if self.config.overwrite:
             lines.append("overwrite what has other settings is erased, a teacher in every split it was made for")
         lines += [line for split in self.splits for line in split.describe()]
-        lines += [f"doubtful {doubt}" for doubt in _shared(self.splits)]
+        lines += [f"doubtful {doubt}" for doubt in self.shared]
         if self.config.splits is None:
             lines += [f"{name:8} none of its scenes is here" for name in self.dataset.absent_splits]
         return lines
@@ -83,6 +87,8 @@ def plan(config: CacheTeacherConfig) -> CachePlan:
     masks = _ego_masks(config, dataset)
     skip = samples_to_skip(config, dataset)
     splits = tuple(plan_split(config, dataset, name, teacher_name, masks, skip) for name in names)
+    if masks is not None:
+        masks.require_shape_of(splits[0].native_size)
     identity = DatasetIdentity(
         name=dataset.name,
         version=dataset.version,
@@ -99,6 +105,7 @@ def plan(config: CacheTeacherConfig) -> CachePlan:
         ego_masks=masks,
         teacher_name=teacher_name,
         splits=splits,
+        shared=_shared(config, dataset, splits, skip),
     )
     storage = open_storage(config.cache)
     if isinstance(storage, LocalStorage) and (made.frames_missing or made.teacher_missing):
@@ -106,16 +113,24 @@ def plan(config: CacheTeacherConfig) -> CachePlan:
     return made
 
 
-def _shared(splits: Sequence[SplitPlan]) -> Iterator[str]:
-    """Of any two splits, that both have some rigs."""
-    for one, other in combinations(splits, 2):
-        rigs = {(ref.scene, ref.sample) for ref in one.samples} & {(ref.scene, ref.sample) for ref in other.samples}
-        if rigs:
-            scenes = sorted({scene for scene, _ in rigs})
-            yield (
-                f"{one.name} and {other.name} share {counted(len(rigs), 'rig')} of {', '.join(scenes[:SHOWN_IN_ERROR])}"
-                ": who learns from the one and is scored on the other has seen the answers"
-            )
+def _shared(
+    config: CacheTeacherConfig, dataset: RigDataset, splits: Sequence[SplitPlan], skip: Skip
+) -> tuple[str, ...]:
+    """Of any two splits, planned or in the cache from an earlier run, that both have some rigs."""
+    samples: dict[str, Sequence[SampleRef]] = {split.name: split.samples for split in splits}
+    storage = open_storage(config.cache)
+    stored = read_manifest(storage).splits if cache_exists(storage) else {}
+    for name in (name for name in stored if name not in samples and name in dataset.splits):
+        with suppress(DatasetError):  # of a split that is not asked for
+            samples = {name: skip.part(dataset.samples(name))[0], **samples}
+    shared = find_repeats(dataset, samples)
+    again = (
+        f"{split.name} has the rigs of {name} in {config.cache}: {SEEN}"
+        for split in splits
+        for name, record in stored.items()
+        if name not in samples and record.samples_sha256 == split.record.samples_sha256
+    )
+    return *shared, *again
 
 
 def _refuse_place(config: CacheTeacherConfig) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 
 from cache_schema import LIDAR_CHUNK_POINTS, RigFrames, SplitRecord, samples_digest
 from cache_schema.arrays import whole_chunks
@@ -15,8 +16,9 @@ from stages.cache_teacher.config import CacheTeacherConfig
 from stages.cache_teacher.datasets.base import IncompleteSample, RigDataset, SampleRef, SplitNotes
 from stages.cache_teacher.datasets.ego_masks import EgoMasks
 from stages.cache_teacher.datasets.plausible_cameras import camera_doubts
+from stages.cache_teacher.datasets.plausible_poses import drive_doubts, require_cameras_apart, require_views_apart
 from stages.cache_teacher.skipping import Skip, shown
-from stages.cache_teacher.survey import LidarSurvey, survey_lidar
+from stages.cache_teacher.survey import LidarSurvey, few_rigs, survey_lidar
 from stages.cache_teacher.unusable import NOTHING_WRITTEN, Unusable, UnusableSamplesError, try_load, unreadable
 from stages.wording import counted
 
@@ -41,7 +43,8 @@ class SplitPlan:
     frames_done: int
     teacher_done: int
     native_size: tuple[int, int]
-    camera_doubts: tuple[str, ...]
+    doubts: tuple[str, ...]
+    """What is doubtful of cameras and poses."""
     lidar: LidarSurvey | None
     """None without LiDAR."""
 
@@ -54,7 +57,7 @@ class SplitPlan:
         skipped = f"; {counted(n, 'incomplete one')} skipped" if (n := len(self.incomplete)) else ""
         lines = [f"{self.name:8} {counted(self.record.rigs, 'rig')}{skipped}; {done}{without}{sweeps}{dense}"]
         lines += [f"{'':8} {line}" for line in (self.lidar.describe() if self.lidar else ())]
-        lines += [f"{'':8} doubtful: {doubt}" for doubt in self.camera_doubts]
+        lines += [f"{'':8} doubtful: {doubt}" for doubt in self.doubts]
         lines += [f"{'':8} left out: {reason}" for reason in self.left_out]
         lines += [f"{'':8} skipped: {sample}" for sample in self.incomplete[:SHOWN]]
         more = len(self.incomplete) - SHOWN
@@ -81,6 +84,14 @@ def plan_split(
     first = _first_rig(dataset, name, samples)
     height, width, _ = first.images[0].shape
     native_size = height, width
+    cameras, rigs = list(dataset.described_cameras(name)), few_rigs(dataset, name, samples, first)
+    for described in filter(None, cameras):
+        require_cameras_apart({each.name: each.rig_from_camera for each in described}, described[0].source)
+    doubts = [
+        *camera_doubts(chain.from_iterable(cameras), native_size),
+        *require_views_apart(rigs, dataset.cameras),
+        *drive_doubts(dataset, name, samples),
+    ]
     record = _split_record(config, dataset, name, samples, masks, notes)
     left_out = notes.left_out
     if first.dense_depth_m is not None and not record.dense_depth and (ref := dataset.without_dense_depth(name)):
@@ -94,8 +105,8 @@ def plan_split(
         frames_done=Journal(storage, frames_group(name)).rigs_done(),
         teacher_done=Journal(storage, teacher_group(name, teacher_name)).rigs_done(),
         native_size=native_size,
-        camera_doubts=tuple(camera_doubts(dataset.described_cameras(name), native_size)),
-        lidar=survey_lidar(dataset, name, samples, first) if config.lidar else None,
+        doubts=tuple(doubts),
+        lidar=survey_lidar(dataset, name, samples, rigs) if config.lidar else None,
     )
 
 

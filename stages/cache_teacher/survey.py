@@ -57,15 +57,22 @@ class LidarSurvey:
         return lines + [f"doubtful: {doubt}" for doubt in self.doubts]
 
 
-def survey_lidar(dataset: RigDataset, split: str, samples: Sequence[SampleRef], first: RigFrames) -> LidarSurvey:
-    """Look at up to three rigs of a split that can be read, of which `first` is loaded.
+def few_rigs(dataset: RigDataset, split: str, samples: Sequence[SampleRef], first: RigFrames) -> list[RigFrames]:
+    """The first rig of a split, which is loaded, one half way and the last, as far as they can be read."""
+    others = [ref for ref in dict.fromkeys((samples[len(samples) // 2], samples[-1])) if not _is(ref, first)]
+    return [first, *(rig for ref in others if not isinstance(rig := try_load(dataset, split, ref), Unusable))]
+
+
+def survey_lidar(
+    dataset: RigDataset, split: str, samples: Sequence[SampleRef], rigs: Sequence[RigFrames]
+) -> LidarSurvey:
+    """Look at a split's sweeps, and at what a few of its rigs, which are loaded, show of them.
 
     Raises DatasetError where a sweep cannot be one, and where no point of any lies in an image or none in range: hours
     later it would be training that finds out.
     """
+    first = rigs[0]
     doubts = _sweep_doubts(dataset, split, samples, first)
-    others = [ref for ref in dict.fromkeys((samples[len(samples) // 2], samples[-1])) if not _is(ref, first)]
-    rigs = [first, *(rig for ref in others if not isinstance(rig := try_load(dataset, split, ref), Unusable))]
     where = f"{first.scene} sample {first.sample}" + (f", nor of {len(rigs) - 1} more" if len(rigs) > 1 else "")
     depths_m = {
         camera: np.concatenate([rig.lidar[view].depth_m for rig in rigs]) for view, camera in enumerate(dataset.cameras)

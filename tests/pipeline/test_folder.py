@@ -125,3 +125,12 @@ def test_what_to_do_next_fits_the_splits(
     content = json.loads((root / "dataset.json").read_text())
     (root / "dataset.json").write_text(json.dumps(content | {"splits": splits}))
     assert f"Next: {command.format(cache=root.parent / 'zarr')}\n" in cached().output
+
+
+def test_what_to_do_next_writes_over_no_run(
+    cached: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for taken, proposed in (("runs", "runs/first"), ("runs/first", "runs/first-2"), ("runs/first-2", "runs/first-3")):
+        (tmp_path / taken).mkdir()
+        assert f"--run {proposed}\n" in cached().output

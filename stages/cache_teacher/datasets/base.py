@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Protocol, TypeVar, runtime_checkable
 
 import numpy as np
@@ -71,8 +72,17 @@ class DescribedCamera:
     intrinsics_px: Float32[np.ndarray, "3 3"]
     size_hw: tuple[int, int] | None
     """Height and width of its images; None where no file tells."""
+    rig_from_camera: Float64[np.ndarray, "4 4"]
     ignored: tuple[str, ...] = ()
     """What is said of its lens beyond a pinhole, such as `k1`, and not used."""
+
+
+@dataclass(frozen=True)
+class ImageFile:
+    """An image on disk, and its size in bytes as the listing of its folder says it."""
+
+    path: Path
+    size: int
 
 
 @dataclass(frozen=True)
@@ -117,8 +127,16 @@ class RigDataset(Protocol):
         """Read one sample. Raises DatasetError, naming the file and the remedy."""
         ...
 
-    def described_cameras(self, split: str) -> Iterable[DescribedCamera]:
-        """What is said of the cameras of the ring, each description that the split's samples use."""
+    def described_cameras(self, split: str) -> Iterable[Sequence[DescribedCamera]]:
+        """What is said of the cameras of the ring together, each description that the split's samples use."""
+        ...
+
+    def image_files(self, split: str, ref: SampleRef) -> Sequence[ImageFile]:
+        """The images of a sample that `samples` lists, in ring order. None of them is opened."""
+        ...
+
+    def world_from_rig(self, split: str, ref: SampleRef) -> Float64[np.ndarray, "4 4"]:
+        """Where the rig of a sample is, as its description says. Raises DatasetError like `load`."""
         ...
 
     def sweep(self, split: str, ref: SampleRef) -> Sweep:

@@ -7,10 +7,14 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+import numpy as np
+from jaxtyping import Float64
+
 from cache_schema import RigFrames
 from cache_schema.errors import DatasetError
 from stages.cache_teacher.datasets.base import (
     DescribedCamera,
+    ImageFile,
     IncompleteSample,
     SampleRef,
     SplitNotes,
@@ -33,8 +37,10 @@ from stages.cache_teacher.datasets.dgp_rig import (
     mounting_of,
     read_rig,
     read_sweep,
+    read_world_from_rig,
 )
 from stages.cache_teacher.datasets.one_drive import refuse_one_drive_twice
+from stages.cache_teacher.datasets.plausible_poses import require_cameras_apart
 from stages.cache_teacher.datasets.raw_files import REMEDY, FilesOnDisk, count_points, path_inside
 from stages.cache_teacher.datasets.ring import Ring, ring_from_calibration, same_order
 
@@ -116,23 +122,39 @@ class DdadDataset:
         calibration = self._calibration(scene, ref.sample)
         return read_rig(ref, scene, calibration, self.cameras, lidar=self.lidar, dense_depth=self.dense_depth)
 
-    def described_cameras(self, split: str) -> Iterator[DescribedCamera]:
+    def described_cameras(self, split: str) -> Iterator[list[DescribedCamera]]:
         """The cameras of each calibration that a scene uses, with each size that the scene says of their images."""
-        said: dict[tuple[str, str, str, tuple[int, int] | None], SampleRef] = {}
+        said: dict[tuple[str, str, tuple[tuple[int, int] | None, ...]], SampleRef] = {}
         for ref in self._index(split)[0]:
             sample = self._scene_of(split, ref).samples[ref.sample]
-            for camera in self.cameras:
-                said.setdefault((ref.scene, sample.calibration_key, camera, sample.sensors[camera].size_hw), ref)
-        for (_, _, camera, size_hw), ref in said.items():
+            sizes = tuple(sample.sensors[camera].size_hw for camera in self.cameras)
+            said.setdefault((ref.scene, sample.calibration_key, sizes), ref)
+        for (_, _, sizes), ref in said.items():
             calibration = self._calibration(self._scene_of(split, ref), ref.sample)
-            if camera in calibration.cameras:  # else loading the sample says so
-                yield DescribedCamera(
+            yield [
+                DescribedCamera(
                     camera,
                     str(calibration.path),
                     intrinsics_of(calibration, camera),
                     size_hw,
+                    mounting_of(calibration, camera),
                     calibration.intrinsics[camera].beyond_pinhole,
                 )
+                for camera, size_hw in zip(self.cameras, sizes, strict=True)
+                if camera in calibration.cameras  # else loading the sample says so
+            ]
+
+    def image_files(self, split: str, ref: SampleRef) -> list[ImageFile]:
+        """The images of a sample, in ring order. None of them is opened."""
+        scene = self._scene_of(split, ref)
+        folder, sensors = scene.path.parent, scene.samples[ref.sample].sensors
+        names = [sensors[camera].filename for camera in self.cameras]
+        return [ImageFile(folder / name, self._read_files.size(folder, name, scene.path) or 0) for name in names]
+
+    def world_from_rig(self, split: str, ref: SampleRef) -> Float64[np.ndarray, "4 4"]:
+        """Where the rig of a sample is. Raises DatasetError where a pose is no rotation."""
+        scene = self._scene_of(split, ref)
+        return read_world_from_rig(ref, scene, self._calibration(scene, ref.sample), self.cameras)
 
     def sweep(self, split: str, ref: SampleRef) -> Sweep:
         """The LiDAR's points of a sample that has them. Raises DatasetError like `load`."""
@@ -278,6 +300,7 @@ def _common_ring(splits: Iterable[Mapping[str, Path]], dataset_file: Path) -> tu
     ring = _ring(largest)
     for calibration in calibrations:
         if not same_order(ring.cameras, found := _ring(calibration).cameras):
+            require_cameras_apart(_mountings(calibration), str(calibration.path))
             raise DatasetError(
                 f"{calibration.path}: orders the cameras {', '.join(found)}; expected {', '.join(ring.cameras)} "
                 f"as {largest.path} does; put scenes of different cars into different datasets"
@@ -287,6 +310,10 @@ def _common_ring(splits: Iterable[Mapping[str, Path]], dataset_file: Path) -> tu
 
 def _ring(calibration: Calibration) -> Ring:
     return ring_from_calibration(
-        {camera: mounting_of(calibration, camera) for camera in calibration.cameras},
+        _mountings(calibration),
         {camera: intrinsics_of(calibration, camera) for camera in calibration.cameras},
     )
+
+
+def _mountings(calibration: Calibration) -> dict[str, Float64[np.ndarray, "4 4"]]:
+    return {camera: mounting_of(calibration, camera) for camera in calibration.cameras}

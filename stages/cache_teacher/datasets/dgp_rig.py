@@ -53,7 +53,6 @@ def read_rig(
     for camera, path, image, K in zip(cameras, image_paths, images, intrinsics_px, strict=True):
         require_size(path, image.shape[:2], camera, sample.size_hw(camera), by=scene.path.name)
         require_pinhole(camera, K, image.shape[:2], str(calibration.path))
-    clock = LIDAR if LIDAR in scene.samples[ref.sample].sensors else cameras[0]
     views = tuple(NO_POINTS for _ in cameras)
     if lidar:
         world = world_points(read_points(sample.path(LIDAR)), transform_from_pose(*sample.pose(LIDAR)))
@@ -71,8 +70,7 @@ def read_rig(
         intrinsics_px=intrinsics_px,
         rig_from_camera=np.stack([mounting_of(calibration, camera) for camera in cameras]),
         world_from_camera=np.stack([transform_from_pose(*sample.pose(camera)) for camera in cameras]),
-        world_from_rig=transform_from_pose(*sample.pose(clock))
-        @ inverse_transform_from_pose(*_mounting(calibration, clock)),
+        world_from_rig=read_world_from_rig(ref, scene, calibration, cameras),
         dense_depth_m=_dense_depth(sample.depth_paths(cameras), images) if dense_depth else None,
     )
 
@@ -81,6 +79,22 @@ def read_sweep(ref: SampleRef, scene: Scene, calibration: Calibration) -> Sweep:
     """The LiDAR's points of a sample that has them. Raises DatasetError naming the file at fault."""
     path = _SampleFiles(scene, ref.sample).path(LIDAR)
     return Sweep(str(path), read_points(path), mounting_of(calibration, LIDAR))
+
+
+def read_world_from_rig(
+    ref: SampleRef, scene: Scene, calibration: Calibration, cameras: Sequence[str]
+) -> Float64[np.ndarray, "4 4"]:
+    """Where the rig of a sample is: as its LiDAR says or, without one, its front camera.
+
+    Raises DatasetError naming the file at fault.
+    """
+    clock = LIDAR if LIDAR in scene.samples[ref.sample].sensors else cameras[0]
+    if clock not in calibration.rig_from_sensor:
+        _check_calibrated(scene.samples[ref.sample], calibration)
+    world_from_clock = transform_from_pose(*_SampleFiles(scene, ref.sample).pose(clock))
+    world_from_rig: Float64[np.ndarray, "4 4"]
+    world_from_rig = world_from_clock @ inverse_transform_from_pose(*_mounting(calibration, clock))
+    return world_from_rig
 
 
 def depth_files(sample: Sample, cameras: Sequence[str]) -> dict[str, str]:

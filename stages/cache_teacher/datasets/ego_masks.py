@@ -17,7 +17,7 @@ from PIL import Image
 from pydantic import TypeAdapter, ValidationError
 
 from cache_schema.errors import DatasetError
-from stages.cache_teacher.datasets.plausible_masks import at_the_top, mask_name, require_mask, strangers
+from stages.cache_teacher.datasets.plausible_masks import at_the_top, mask_name, require_mask, require_shape, strangers
 from stages.cache_teacher.datasets.raw_files import decode_grey, path_inside, read_bytes, read_json
 
 INDEX_FILE = "mask_index.json"
@@ -43,12 +43,22 @@ class EgoMasks:
     """Of each mask the share that is neither black nor white in its file, and counts as world."""
     strangers: Mapping[str, tuple[str, ...]]
     """Images in the folder of a group that belong to no camera."""
+    sizes_hw: Mapping[Path, tuple[int, int]]
+    """Height and width of each file."""
+
+    def require_shape_of(self, image_hw: tuple[int, int]) -> None:
+        """Raise DatasetError where a mask has neither the shape of the dataset's images nor the cache's size."""
+        for path, size_hw in self.sizes_hw.items():
+            if size_hw != self.masks.shape[1:]:
+                require_shape(path, size_hw, image_hw)
 
     def describe(self, scenes: Iterable[str]) -> list[str]:
         """How much of each camera's image is the ego vehicle, over the scenes' groups, and what is doubtful of that."""
         groups = list(dict.fromkeys("" if self.group_by_scene is None else self._group(scene) for scene in scenes))
         each = ", ".join(f"{camera} {self._shares(view, groups)}" for view, camera in enumerate(self.cameras))
         doubts = [doubt for group in groups for doubt in self._doubts(group)]
+        if not any((self.masks[number] == 0).any() for group in groups for number in self._found(group)):
+            doubts.append("doubtful: no mask has a pixel of the ego vehicle: are they those of this car?")
         more = [f"and {len(doubts) - SHOWN} more"] if len(doubts) > SHOWN else []
         of = f" in {len(groups)} groups" if len(groups) > 1 else ""
         return [f"ego mask {each}{of}", *(f"{'':8} {line}" for line in doubts[:SHOWN] + more)]
@@ -63,6 +73,9 @@ class EgoMasks:
         grey = max(self.grey[number] for number in found)
         low, high = f"{min(ego):.1%}", f"{max(ego):.1%}"
         return (low if low == high else f"{low} to {high}") + (f" ({grey:.2%} grey counts as world)" if grey else "")
+
+    def _found(self, group: str) -> list[int]:
+        return [number for number in self.indices_by_group[group].tolist() if number != NO_MASK]
 
     def _doubts(self, group: str) -> Iterator[str]:
         called = f"group {group}: " if group else ""
@@ -111,17 +124,21 @@ def load_ego_masks(folder: Path, cameras: Sequence[str], size_hw: tuple[int, int
     masks: list[UInt8[np.ndarray, "H W"]] = []
     grey: list[float] = []
     strange: dict[str, tuple[str, ...]] = {}
+    sizes_hw: dict[Path, tuple[int, int]] = {}
     indices_by_group: dict[str, Int16[np.ndarray, "V"]] = {}
     for group in groups:
         found = _read_group(folder / group, cameras, size_hw)
         numbers = {camera: len(masks) + i for i, camera in enumerate(found)}
         indices_by_group[group] = np.array([numbers.get(camera, NO_MASK) for camera in cameras], dtype=np.int16)
-        masks.extend(mask for mask, _ in found.values())
-        grey.extend(share for _, share in found.values())
+        masks.extend(each.world for each in found.values())
+        grey.extend(each.grey for each in found.values())
+        sizes_hw.update((each.path, each.size_hw) for each in found.values())
         strange[group] = tuple(strangers(folder / group, cameras))
     if not masks:
         raise _no_masks(folder, cameras)
-    return EgoMasks(np.stack(masks), indices_by_group, group_by_scene, folder, tuple(cameras), tuple(grey), strange)
+    return EgoMasks(
+        np.stack(masks), indices_by_group, group_by_scene, folder, tuple(cameras), tuple(grey), strange, sizes_hw
+    )
 
 
 def _read_index(folder: Path) -> dict[str, str] | None:
@@ -148,21 +165,29 @@ def _read_index(folder: Path) -> dict[str, str] | None:
     return group_by_scene
 
 
-def _read_group(
-    folder: Path, cameras: Sequence[str], size_hw: tuple[int, int]
-) -> dict[str, tuple[UInt8[np.ndarray, "H W"], float]]:
+@dataclass(frozen=True)
+class _Mask:
+    """A mask at the size asked for, and of its file the shape and the share that is neither black nor white."""
+
+    path: Path
+    world: UInt8[np.ndarray, "H W"]
+    size_hw: tuple[int, int]
+    grey: float
+
+
+def _read_group(folder: Path, cameras: Sequence[str], size_hw: tuple[int, int]) -> dict[str, _Mask]:
     paths = {camera: folder / mask_name(camera) for camera in cameras}
     return {camera: _read_mask(path, size_hw) for camera, path in paths.items() if path.exists()}
 
 
-def _read_mask(path: Path, size_hw: tuple[int, int]) -> tuple[UInt8[np.ndarray, "H W"], float]:
-    """A mask, and which share of its file is neither black nor white."""
+def _read_mask(path: Path, size_hw: tuple[int, int]) -> _Mask:
     data = read_bytes(path)
     luminance = decode_grey(data, path)
     grey = require_mask(luminance, data, path)
-    world = (luminance > 0).astype(np.uint8)
+    world = Image.fromarray((luminance > 0).astype(np.uint8))
     height, width = size_hw
-    return np.asarray(Image.fromarray(world).resize((width, height), Image.Resampling.NEAREST)), grey
+    resized = np.asarray(world.resize((width, height), Image.Resampling.NEAREST))
+    return _Mask(path, resized, (world.height, world.width), grey)
 
 
 def _pickled_index(folder: Path) -> DatasetError:

@@ -20,6 +20,8 @@ MOST_GREY = 0.02
 MOST_EGO = 0.6
 """Share of an image that the car covers at most: of DDAD's up to 0.27."""
 LARGE_EGO = 0.3
+SAME_SHAPE = 0.01
+"""By so much ratios of height and width may differ, and by a pixel of the mask, which rounding leaves."""
 EXPECTED = "expected 0 for the ego vehicle and 255 for the world"
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".gif")
 
@@ -51,6 +53,17 @@ def require_mask(luminance: UInt8[np.ndarray, "H W"], data: bytes, path: Path) -
             f"bottom; {EXPECTED}: is it inverted?"
         )
     return grey
+
+
+def require_shape(path: Path, size_hw: tuple[int, int], image_hw: tuple[int, int]) -> None:
+    """Raise DatasetError where a mask would be stretched otherwise than the images that it is for."""
+    (height, width), (image_height, image_width) = size_hw, image_hw
+    off = abs(height * image_width / (width * image_height) - 1)
+    if off > SAME_SHAPE + 1 / min(size_hw):
+        raise DatasetError(
+            f"{path}: is {width}×{height} pixels; expected the shape of the images, {image_width}×{image_height}, over "
+            "which a mask of another would be stretched; draw it on one of them, or crop it as they were"
+        )
 
 
 def at_the_top(mask: UInt8[np.ndarray, "H W"]) -> bool:

@@ -14,6 +14,7 @@ from jaxtyping import Float, Float64
 
 from cache_schema.errors import DatasetError
 from stages.cache_teacher.datasets.base import Sweep
+from stages.cache_teacher.datasets.point_forms import as_angles, byte_swapped, turned
 
 STRANGE = 0.2
 """Share of points with a number that no sensor gives from which on the type of the numbers was mistaken."""
@@ -48,21 +49,30 @@ def sweep_doubts(sweep: Sweep, rig_from_camera: Float64[np.ndarray, "V 4 4"]) ->
     """What is doubtful of a sweep. Raises DatasetError for one whose numbers cannot be metres in the LiDAR's frame."""
     cameras_m = rig_from_camera[:, 2, 3].tolist()
     verdict = judge(sweep.points_m, sweep.rig_from_lidar, cameras_m)
+
+    def fits(points_m: Float[np.ndarray, "_ 3"]) -> bool:
+        return judge(points_m, sweep.rig_from_lidar, cameras_m).clean
+
+    for form in as_angles(sweep.points_m):
+        if (form.whole_turn or verdict.impossible) and fits(form.points_m):
+            raise DatasetError(
+                f"{sweep.file}: its columns look like {form.words}; expected x, y and z in metres: write range · "
+                "cos(elevation) · cos(azimuth), range · cos(elevation) · sin(azimuth), range · sin(elevation)"
+            )
     if verdict.clean:
         return ()
-    fitting = [
-        words
-        for words, points_m in sweep.other_readings().items()
-        if judge(points_m, sweep.rig_from_lidar, cameras_m).clean
-    ]
+    readings = {**byte_swapped(sweep.points_m), **sweep.other_readings()}
+    fitting = [words for words, points_m in readings.items() if fits(points_m)]
     why = verdict.impossible or "; ".join(verdict.doubts)
     if fitting:
         raise DatasetError(
             f"{sweep.file}: {why}; read as {' or '.join(fitting)} it looks like a sweep: mend it, or what describes it"
         )
     if verdict.impossible is not None:
+        axes = [words for words, points_m in turned(sweep.points_m).items() if fits(points_m)]
+        also = f"; with {' or '.join(axes)} it looks like a sweep" if axes else ""
         raise DatasetError(
-            f"{sweep.file}: {why}; expected x, y and z in metres, in the LiDAR's frame; mend the files or what "
+            f"{sweep.file}: {why}{also}; expected x, y and z in metres, in the LiDAR's frame; mend the files or what "
             "describes them, or pass --without-lidar"
         )
     return verdict.doubts

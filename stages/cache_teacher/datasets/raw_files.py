@@ -53,13 +53,17 @@ class FilesOnDisk:
 
         Raises DatasetError like `path_inside`.
         """
-        inner, _, name = relative.rpartition("/")
-        if (folder, inner) not in self._listed:
-            self._listed[folder, inner] = _sizes(path_inside(folder, relative, named_in).parent)
-        size = self._listed[folder, inner].get(name)
+        size = self.size(folder, relative, named_in)
         return (
             None if size else f"{'no' if size is None else 'empty'} file {(folder / relative).relative_to(self._root)}"
         )
+
+    def size(self, folder: Path, relative: str, named_in: Path) -> int | None:
+        """The bytes of a file; None where there is none. Raises DatasetError like `path_inside`."""
+        inner, _, name = relative.rpartition("/")
+        if (folder, inner) not in self._listed:
+            self._listed[folder, inner] = _sizes(path_inside(folder, relative, named_in).parent)
+        return self._listed[folder, inner].get(name)
 
 
 def _sizes(folder: Path) -> dict[str, int]:

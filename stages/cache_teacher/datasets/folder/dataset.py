@@ -16,6 +16,7 @@ from cache_schema import RigFrames
 from cache_schema.errors import DatasetError
 from stages.cache_teacher.datasets.base import (
     DescribedCamera,
+    ImageFile,
     IncompleteSample,
     SampleRef,
     SplitNotes,
@@ -153,16 +154,25 @@ class FolderDataset:
             world_from_rig=world_from_rig,
         )
 
-    def described_cameras(self, split: str) -> Iterator[DescribedCamera]:
+    def described_cameras(self, split: str) -> Iterator[list[DescribedCamera]]:
         """The cameras of each scene, with the size of their images in its first complete rig."""
         first: dict[str, SampleRef] = {}
         for ref in self._index(split)[0]:
             first.setdefault(ref.scene, ref)
         for name, ref in first.items():
-            for camera in self.cameras:
-                described = self._scene(name).cameras[camera]
-                size_hw = described.size_hw or image_size(self._path(name, self._rig(ref).images[camera]))
-                yield DescribedCamera(camera, f"scene {name}", np.array(described.intrinsics, np.float32), size_hw)
+            yield [self._described_camera(name, camera, self._rig(ref)) for camera in self.cameras]
+
+    def image_files(self, split: str, ref: SampleRef) -> list[ImageFile]:
+        """The images of a rig, in ring order. None of them is opened."""
+        folder, images = self.root / ref.scene, self._rig(ref).images
+        names = [images[camera] for camera in self.cameras]
+        return [
+            ImageFile(folder / name, self._read_files.size(folder, name, folder / SCENE_FILE) or 0) for name in names
+        ]
+
+    def world_from_rig(self, split: str, ref: SampleRef) -> Float64[np.ndarray, "4 4"]:
+        """Where the car of a rig is."""
+        return _matrix(self._rig(ref).world_from_car)
 
     def sweep(self, split: str, ref: SampleRef) -> Sweep:
         """The points of a rig that has them. Raises DatasetError like `load`."""
@@ -184,29 +194,39 @@ class FolderDataset:
 
     def _forget(self) -> None:
         self._read_scenes: dict[str, _OpenScene] = {}
+        self._read_files = FilesOnDisk(self.root)
         self._read_indices: dict[str, tuple[tuple[SampleRef, ...], tuple[IncompleteSample, ...]]] = {}
 
     def _index(self, split: str) -> tuple[tuple[SampleRef, ...], tuple[IncompleteSample, ...]]:
         if split not in self._read_indices:
-            files = FilesOnDisk(self.root)
-            entries = [
-                self._entry(name, rig, files) for name in self._scenes(split) for rig in self._scene(name).rigs.values()
-            ]
+            scenes = {name: self._scene(name) for name in self._scenes(split)}
+            entries = [self._entry(name, rig) for name, scene in scenes.items() for rig in scene.rigs.values()]
             self._read_indices[split] = parted(entries)
         return self._read_indices[split]
 
-    def _entry(self, scene: str, rig: Rig, files: FilesOnDisk) -> SampleRef | IncompleteSample:
+    def _entry(self, scene: str, rig: Rig) -> SampleRef | IncompleteSample:
         needed = {camera: rig.images.get(camera) for camera in self.cameras}
         if self.lidar:
             needed[POINTS] = rig.points
+        folder = self.root / scene
         lacks = tuple(
             name if file is None else f"{name} ({reason})"
             for name, file in needed.items()
-            if file is None or (reason := files.lacks(self.root / scene, file, self.root / scene / SCENE_FILE))
+            if file is None or (reason := self._read_files.lacks(folder, file, folder / SCENE_FILE))
         )
         if lacks:
             return IncompleteSample(scene, rig.sample, lacks)
         return SampleRef(scene, rig.sample, rig.timestamp)
+
+    def _described_camera(self, scene: str, camera: str, rig: Rig) -> DescribedCamera:
+        described = self._scene(scene).cameras[camera]
+        return DescribedCamera(
+            camera,
+            f"scene {scene}",
+            np.array(described.intrinsics, np.float32),
+            described.size_hw or image_size(self._path(scene, rig.images[camera])),
+            _matrix(described.car_from_camera),
+        )
 
     def _scenes(self, split: str) -> Sequence[str]:
         if split not in self._described.splits:

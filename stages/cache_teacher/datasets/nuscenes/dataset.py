@@ -7,23 +7,32 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from jaxtyping import Float64
 
 from cache_schema import RigFrames
 from cache_schema.errors import DatasetError
 from stages.cache_teacher.config import NuscenesSettings
 from stages.cache_teacher.datasets.base import (
     DescribedCamera,
+    ImageFile,
     IncompleteSample,
     SampleRef,
     SplitNotes,
     Sweep,
     lidar_capacity,
 )
-from stages.cache_teacher.datasets.nuscenes.rig import CALIBRATED_BY, POINT_BYTES, read_own_sweep, read_rig
+from stages.cache_teacher.datasets.nuscenes.rig import (
+    CALIBRATED_BY,
+    POINT_BYTES,
+    matrix_of,
+    read_own_sweep,
+    read_rig,
+    read_world_from_rig,
+)
 from stages.cache_teacher.datasets.nuscenes.sample import NuscenesSample, Reading
 from stages.cache_teacher.datasets.nuscenes.selection import Selection, select
 from stages.cache_teacher.datasets.nuscenes.tables import find_version, read_tables
-from stages.cache_teacher.datasets.raw_files import REMEDY, path_inside
+from stages.cache_teacher.datasets.raw_files import REMEDY, FilesOnDisk, path_inside
 
 
 class NuscenesDataset:
@@ -47,6 +56,7 @@ class NuscenesDataset:
         self.adjacent_pairs = tables.ring.adjacent_pairs
         self.splits = tuple(tables.splits)
         self.absent_splits = tables.absent_splits
+        self._files: FilesOnDisk | None = tables.files
         self._opened: Mapping[str, Selection] | None = select(tables, settings)
 
     def samples(self, split: str) -> Sequence[NuscenesSample]:
@@ -77,16 +87,36 @@ class NuscenesDataset:
         """Read one keyframe that `samples` lists. Raises DatasetError, naming the file and the remedy."""
         return read_rig(self.root, _listed(ref), lidar=self.lidar)
 
-    def described_cameras(self, split: str) -> Iterator[DescribedCamera]:
+    def described_cameras(self, split: str) -> Iterator[list[DescribedCamera]]:
         """The cameras of each calibration that a keyframe uses, with each size that the tables say of their images."""
-        said = dict.fromkeys(
-            (camera, reading.intrinsics_px, reading.size_hw, reading.distorted)
+        said = {
+            tuple(
+                (each.intrinsics_px, each.size_hw, each.distorted, each.ego_from_sensor) for each in keyframe.cameras
+            ): keyframe
             for keyframe in self._split(split).complete
-            for camera, reading in zip(self.cameras, keyframe.cameras, strict=True)
-        )
-        for camera, intrinsics_px, size_hw, distorted in said:
-            ignored = ("camera_distortion",) if distorted else ()
-            yield DescribedCamera(camera, CALIBRATED_BY, np.array(intrinsics_px, np.float32), size_hw, ignored)
+        }
+        for keyframe in said.values():
+            yield [
+                DescribedCamera(
+                    camera,
+                    CALIBRATED_BY,
+                    np.array(reading.intrinsics_px, np.float32),
+                    reading.size_hw,
+                    matrix_of(reading.ego_from_sensor),
+                    ("camera_distortion",) if reading.distorted else (),
+                )
+                for camera, reading in zip(self.cameras, keyframe.cameras, strict=True)
+            ]
+
+    def image_files(self, split: str, ref: SampleRef) -> list[ImageFile]:
+        """The images of a keyframe, in ring order. None of them is opened."""
+        assert self._files is not None
+        named_in, names = self.root / self.version, [reading.filename for reading in _listed(ref).cameras]
+        return [ImageFile(self.root / name, self._files.size(self.root, name, named_in) or 0) for name in names]
+
+    def world_from_rig(self, split: str, ref: SampleRef) -> Float64[np.ndarray, "4 4"]:
+        """Where the car of a keyframe is."""
+        return read_world_from_rig(_listed(ref))
 
     def sweep(self, split: str, ref: SampleRef) -> Sweep:
         """The points of a keyframe's own sweep. Raises DatasetError like `load`."""
@@ -94,7 +124,7 @@ class NuscenesDataset:
 
     def __getstate__(self) -> dict[str, Any]:
         """A worker process gets the layout; its samples come with its tasks."""
-        return {**vars(self), "_opened": None}
+        return {**vars(self), "_opened": None, "_files": None}
 
     def _split(self, split: str) -> Selection:
         if self._opened is None:

@@ -50,7 +50,6 @@ def read_rig(root: Path, sample: NuscenesSample, *, lidar: bool = True) -> RigFr
         views = tuple(
             project(world, reading, image.shape[:2]) for reading, image in zip(sample.cameras, images, strict=True)
         )
-    clock = sample.lidar or sample.cameras[0]
     rig_from_camera = np.stack([matrix_of(reading.ego_from_sensor) for reading in sample.cameras])
     return RigFrames(
         scene=sample.scene,
@@ -67,8 +66,13 @@ def read_rig(root: Path, sample: NuscenesSample, *, lidar: bool = True) -> RigFr
                 for reading, mounting in zip(sample.cameras, rig_from_camera, strict=True)
             ]
         ),
-        world_from_rig=matrix_of(clock.global_from_ego),
+        world_from_rig=read_world_from_rig(sample),
     )
+
+
+def read_world_from_rig(sample: NuscenesSample) -> Float64[np.ndarray, "4 4"]:
+    """Where the car was at the time of the sweep or, without one, of the front image."""
+    return matrix_of((sample.lidar or sample.cameras[0]).global_from_ego)
 
 
 def project(world: LidarPointCloud, camera: Reading, size_hw: tuple[int, int]) -> LidarView:

@@ -61,6 +61,8 @@ class Tables:
     """Names of the scenes that are there of each split that has any."""
     absent_splits: tuple[str, ...]
     """Splits none of whose scenes is there."""
+    files: FilesOnDisk
+    """What was listed to know which files are there."""
 
 
 def find_version(root: Path, version: str | None) -> str:
@@ -107,6 +109,7 @@ def read_tables(root: Path, version: str, *, lidar: bool, sweeps: int) -> Tables
         scenes=kept,
         splits={name: names for name, names in splits.items() if names},
         absent_splits=tuple(name for name, names in splits.items() if not names),
+        files=reader.files,
     )
 
 
@@ -138,7 +141,7 @@ class _Reader:
         self.ring = _ring(records)
         self._records = records
         self._root = root
-        self._files = FilesOnDisk(root)
+        self.files = FilesOnDisk(root)
         self._lidar = lidar
         self._shots: dict[str, dict[str, SampleData]] = defaultdict(dict)  # by keyframe and channel
         for shot in records.sample_data.records.values():
@@ -216,7 +219,7 @@ class _Reader:
         return self._records.sample_data.follow(shot, "calibrated_sensor_token", self._records.calibrated_sensor)
 
     def _lacks(self, shot: SampleData) -> str | None:
-        return self._files.lacks(self._root, shot.filename, self._records.sample_data.path)
+        return self.files.lacks(self._root, shot.filename, self._records.sample_data.path)
 
 
 def _placement(record: Placed) -> Placement:

@@ -10,8 +10,10 @@ from __future__ import annotations
 import io
 import multiprocessing
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -21,6 +23,7 @@ import torch
 from jaxtyping import Float, UInt8
 
 from cache_schema.durable import TEMPORARY_SUFFIX, replace_file
+from cache_schema.errors import TrainingError
 from stages.cache_teacher.datasets.street import TEACHER_TRAINING_TOWNS, StreetConfig, drive
 from stages.child_process import obey_parent
 
@@ -74,7 +77,8 @@ class Supply:
 class TownPool:
     """A folder of rendered towns, and the processes that render more; use as a context manager.
 
-    Without processes (`workers=0`) a town is rendered when it is asked for.
+    Without processes (`workers=0`) a town is rendered when it is asked for. Methods raise TrainingError where one of
+    the processes died.
     """
 
     def __init__(
@@ -114,7 +118,8 @@ class TownPool:
         self._asked = max(self._asked, window.start)
         while self._processes is not None and self._asked < window.stop + AHEAD:
             if not self._file(self._asked).exists():
-                self._pending[self._asked] = self._processes.submit(_render_to, *self._job(self._asked))
+                with _renderers_live():
+                    self._pending[self._asked] = self._processes.submit(_render_to, *self._job(self._asked))
             self._asked += 1
 
     def picture(self, index: int, position: int) -> tuple[UInt8[np.ndarray, "H W 3"], Float[np.ndarray, "H W"]]:
@@ -122,7 +127,8 @@ class TownPool:
         pending = self._pending.pop(index, None)
         if pending is not None or not self._file(index).exists():
             started = time.perf_counter()
-            pending.result() if pending is not None else _render_to(*self._job(index))
+            with _renderers_live():
+                pending.result() if pending is not None else _render_to(*self._job(index))
             self.waited_s += time.perf_counter() - started
         return unpacked(np.load(self._file(index), mmap_mode="r", allow_pickle=False)[position])
 
@@ -131,6 +137,17 @@ class TownPool:
 
     def _job(self, index: int) -> tuple[Path, Render, int, tuple[int, int, int]]:
         return self._file(index), self._render, TEACHER_TRAINING_TOWNS[index], self._size
+
+
+@contextmanager
+def _renderers_live() -> Iterator[None]:
+    try:
+        yield
+    except BrokenProcessPool as error:
+        raise TrainingError(
+            "a process that renders towns died, perhaps for want of memory; the last saved state and the towns are "
+            "kept: run the same command again, with fewer --workers or smaller pictures"
+        ) from error
 
 
 def packed(images: UInt8[np.ndarray, "N H W 3"], depth_m: Float[np.ndarray, "N H W"]) -> UInt8[np.ndarray, "N H W 5"]:

@@ -13,9 +13,12 @@ from stages.cache_teacher.config import CacheTeacherConfig, TeacherSettings
 from stages.cache_teacher.datasets.ddad import DdadDataset
 from stages.cache_teacher.datasets.folder.dataset import FolderDataset
 from stages.cache_teacher.datasets.one_drive import refuse_one_drive_twice
+from stages.cache_teacher.execute import execute
 from stages.cache_teacher.plan import plan
+from stages.progress import Silent
 from tests.dgp_world import write_dgp_world
 from tests.folder_world import write_folder_world
+from tests.tiny_teachers import write_tiny_teacher
 
 
 @pytest.fixture(scope="module")
@@ -118,3 +121,31 @@ def test_ddad_with_one_file_in_both_splits_is_taken_as_tris_samples_are_and_the_
     assert "train and val share 1 rig of 000000: who learns from the one and is scored on the other" in doubts[0]
     one_split = config.model_copy(update={"splits": ("train",)})
     assert not [line for line in plan(one_split).describe() if line.startswith("doubtful")]
+
+
+@pytest.mark.parametrize("listed_still", [True, False])
+def test_a_drive_of_a_split_that_is_in_the_cache_from_an_earlier_run(
+    ddad: Path, tmp_path: Path, *, listed_still: bool
+) -> None:
+    root = shutil.copytree(ddad, tmp_path / "world")
+    file = root / "ddad.json"
+    content = json.loads(file.read_text())
+    content["scene_splits"]["1"] = content["scene_splits"]["0"]
+    file.write_text(json.dumps(content))
+    config = CacheTeacherConfig.model_validate(
+        {
+            "dataset": "ddad",
+            "root": root,
+            "cache": str(tmp_path / "zarr"),
+            "teacher": {"id": str(write_tiny_teacher(tmp_path / "teacher"))},
+            "image": {"height": 48, "width": 80},
+            "splits": ("train",),
+        }
+    )
+    execute(plan(config), Silent(), code_version="test")
+    if not listed_still:
+        del content["scene_splits"]["0"]
+        file.write_text(json.dumps(content))
+    doubts = plan(config.model_copy(update={"splits": ("val",)})).shared
+    assert len(doubts) == 1
+    assert "who learns from the one and is scored on the other has seen the answers" in doubts[0]

@@ -25,7 +25,7 @@ def described(
     name: str, fx: float, fy: float, cx: float, cy: float, size_hw: tuple[int, int] | None, *ignored: str
 ) -> DescribedCamera:
     K = np.array([[fx, 0, cx], [0, fy, cy], [0, 0, 1]], np.float32)
-    return DescribedCamera(name, "calibration.json", K, size_hw, ignored)
+    return DescribedCamera(name, "calibration.json", K, size_hw, np.eye(4), ignored)
 
 
 @pytest.mark.parametrize("camera", REAL)

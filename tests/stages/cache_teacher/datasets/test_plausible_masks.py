@@ -10,8 +10,10 @@ import pytest
 from PIL import Image, ImageFilter
 
 from cache_schema.errors import DatasetError
+from stages.cache_teacher.config import CacheTeacherConfig
 from stages.cache_teacher.datasets.ego_masks import EgoMasks, load_ego_masks
-from tests.dgp_world import RING
+from stages.cache_teacher.plan import plan
+from tests.dgp_world import RING, write_dgp_world
 from tests.real_data import real_data
 
 SIZE_HW = (60, 100)
@@ -133,6 +135,40 @@ def test_the_groups_of_the_scenes_stand_together(tmp_path: Path):
     line, doubt = masks.describe(["a", "b"])
     assert line == "ego mask CAMERA_01 9.0% to 27.0% in 2 groups"
     assert doubt.strip() == "group 1: for no camera: CAMERA_77_mask.png"
+
+
+@pytest.mark.parametrize("size_hw", [(60, 100), (600, 1000), (30, 50), (61, 101), (243, 400), (45, 80)])
+def test_masks_of_the_images_shape_or_of_the_caches_size_are_taken(tmp_path: Path, size_hw: tuple[int, int]):
+    Image.fromarray(bumper()).resize(size_hw[::-1], Image.Resampling.NEAREST).save(tmp_path / "CAMERA_01_mask.png")
+    load_ego_masks(tmp_path, CAMERAS, (45, 80)).require_shape_of((1206, 2010))
+
+
+@pytest.mark.parametrize("size_hw", [(100, 100), (90, 160), (100, 60), (480, 640)])
+def test_masks_of_another_shape_are_refused(tmp_path: Path, size_hw: tuple[int, int]):
+    Image.fromarray(bumper()).resize(size_hw[::-1], Image.Resampling.NEAREST).save(tmp_path / "CAMERA_01_mask.png")
+    masks = load_ego_masks(tmp_path, CAMERAS, (45, 80))
+    found = rf"CAMERA_01_mask\.png: is {size_hw[1]}×{size_hw[0]} pixels; expected the shape of the images, 2010×1206"
+    with pytest.raises(DatasetError, match=found):
+        masks.require_shape_of((1206, 2010))
+
+
+def test_the_plan_refuses_masks_of_another_shape(tmp_path: Path):
+    root = write_dgp_world(tmp_path / "world", samples=1, size_hw=(24, 40))
+    (tmp_path / "masks").mkdir()
+    Image.fromarray(bumper()[:, :60]).save(tmp_path / "masks" / "CAMERA_01_mask.png")
+    config = CacheTeacherConfig.model_validate(
+        {"dataset": "ddad", "root": root, "cache": "none", "teacher": {"id": "tiny"}, "ego_masks": tmp_path / "masks"}
+    )
+    with pytest.raises(DatasetError, match=r"is 60×60 pixels; expected the shape of the images, 40×24"):
+        plan(config)
+
+
+def test_masks_that_are_white_throughout_are_doubted(tmp_path: Path):
+    white = np.full(SIZE_HW, 255, np.uint8)
+    lines = load(tmp_path, CAMERA_01_mask=white, CAMERA_05_mask=white).describe(["any"])
+    assert lines[0] == "ego mask CAMERA_01 0.0%, CAMERA_05 0.0%"
+    assert lines[1].strip() == "doubtful: no mask has a pixel of the ego vehicle: are they those of this car?"
+    assert len(load(tmp_path, CAMERA_05_mask=bumper()).describe(["any"])) == 1
 
 
 @pytest.mark.real_data

@@ -134,6 +134,60 @@ def test_another_reading_of_a_doubtful_file_that_fits_is_named():
         sweep_doubts(sweep, at_height(camera_m)[None])
 
 
+def as_ranges(points: Columns, turn: float, *, positive: bool) -> np.ndarray:
+    """Range, azimuth and elevation."""
+    x, y, z = xyz(points).T.astype(np.float64)
+    azimuth, elevation = np.arctan2(y, x), np.arctan2(z, np.hypot(x, y))
+    if positive:
+        azimuth = azimuth % (2 * np.pi)
+    return np.stack([np.linalg.norm(xyz(points), axis=1), azimuth * turn, elevation * turn], axis=1).astype(np.float32)
+
+
+@pytest.mark.parametrize("positive", [False, True])
+@pytest.mark.parametrize("order", [(0, 1, 2), (1, 2, 0), (0, 2, 1)], ids=["range first", "range last", "elevation 2nd"])
+@pytest.mark.parametrize(("unit", "turn"), [("radians", 1), ("degrees", 180 / np.pi)])
+@pytest.mark.parametrize("place", ["street", "truck", "eight beams"])
+def test_ranges_and_angles_are_told(place: str, unit: str, turn: float, order: tuple[int, int, int], *, positive: bool):
+    points, lidar_m, camera_m = PLACES[place]
+    sweep = Sweep("0.npz", as_ranges(points, turn, positive=positive)[:, order], at_height(lidar_m))
+    names = np.array(["range", "azimuth", "elevation"])[list(order)]
+    said = rf"0\.npz: its columns look like {names[0]}, {names[1]} and {names[2]} in {unit}; .* sin\(elevation\)"
+    with pytest.raises(DatasetError, match=said):
+        sweep_doubts(sweep, at_height(camera_m)[None])
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_points_are_not_taken_for_angles(place: str):
+    """Nor where only those ahead are kept, and the room is about 2π wide."""
+    points, lidar_m, camera_m = PLACES[place]
+    wide = room((40, 6.28, 2.4), 1.2, np.linspace(-45, 45, 64))
+    for kept in (points, points[points[:, 0] >= 0], wide, wide[wide[:, 0] >= 0]):
+        sweep = Sweep("0.npz", xyz(kept), at_height(lidar_m))
+        sweep_doubts(sweep, at_height(camera_m)[None])
+
+
+@pytest.mark.parametrize("place", ["street", "truck", "robot in an office"])
+def test_big_endian_points_are_told(place: str):
+    points, lidar_m, camera_m = PLACES[place]
+    sweep = Sweep("0.bin", xyz(points).byteswap(), at_height(lidar_m))
+    with pytest.raises(DatasetError, match=r"0\.bin: .*; read as big-endian float32 it looks like a sweep: mend it"):
+        sweep_doubts(sweep, at_height(camera_m)[None])
+
+
+@pytest.mark.parametrize("place", ["street", "truck"])
+@pytest.mark.parametrize(
+    ("axes", "said"),
+    [
+        (lambda p: np.stack([p[:, 0], p[:, 2], -p[:, 1]], axis=1), "with y up it looks"),
+        (lambda p: np.stack([-p[:, 1], -p[:, 2], p[:, 0]], axis=1), "with y down .a camera's frame. it looks"),
+    ],
+)
+def test_other_axes_are_told(place: str, axes: Callable[[Columns], np.ndarray], said: str):
+    points, lidar_m, camera_m = PLACES[place]
+    with pytest.raises(DatasetError, match=said):
+        sweep_doubts(Sweep("0.npz", axes(points), at_height(lidar_m)), at_height(camera_m)[None])
+
+
 @pytest.mark.real_data
 @pytest.mark.parametrize("scene", ["scene_01", "scene_02"])
 def test_real_sweeps_are_clean_and_in_feet_doubtful(scene: str):
@@ -141,6 +195,7 @@ def test_real_sweeps_are_clean_and_in_feet_doubtful(scene: str):
     for file in sorted(real_data("ddad_sample", scene, "point_cloud", "LIDAR").iterdir()):
         points = np.load(file)["data"]
         assert judge(xyz(points), np.eye(4), [1.5]).clean
+        assert sweep_doubts(Sweep("real", xyz(points), np.eye(4)), at_height(1.5)[None]) == ()
         assert judge(xyz(points) / 0.3048, np.eye(4), [1.5]).doubts
         for mistake in ("millimetres", "centimetres", "intensity first", "y and z swapped"):
             assert judge(IMPOSSIBLE[mistake][0](points), np.eye(4), [1.5]).impossible is not None
@@ -151,5 +206,6 @@ def test_a_real_sweep_of_nuscenes_is_clean():
     (file,) = real_data("nuscenes_sample", "samples", "LIDAR_TOP").iterdir()
     points = np.fromfile(file, np.float32).reshape(-1, 5)
     assert judge(xyz(points), at_height(1.84), [1.5]).clean
+    assert sweep_doubts(Sweep("real", xyz(points), at_height(1.84)), at_height(1.5)[None]) == ()
     for wrong, _ in IMPOSSIBLE.values():
         assert judge(wrong(points), at_height(1.84), [1.5]).impossible is not None

@@ -342,6 +342,43 @@ def test_images_that_were_resized(root: Path, height: float, width: float):
     assert "principal point far from the middle: CAM_FRONT" in said or "in pixels of these images" in said
 
 
+def planned(root: Path, **settings: Any) -> str:
+    config = CacheTeacherConfig(dataset="nuscenes", root=root, cache="none", teacher={"id": "tiny"}, **settings)
+    return "\n".join(plan(config).describe())
+
+
+def test_one_calibration_for_two_cameras(root: Path):
+    with editing(root, "calibrated_sensor") as records:
+        (first, *others) = (record for record in records if record["camera_intrinsic"])
+        for record in others[:1]:
+            record.update(rotation=first["rotation"], translation=first["translation"])
+    with pytest.raises(DatasetError, match=r"calibrated_sensor\.json: CAM_\w+ and CAM_\w+ are at the same place"):
+        planned(root)
+
+
+def test_ego_poses_in_millimetres(root: Path):
+    said = planned(root, lidar=False)
+    assert "doubtful" not in said
+    with editing(root, "ego_pose") as records:
+        for record in records:
+            record["translation"] = [1000 * metres for metres in record["translation"]]
+    with pytest.raises(DatasetError, match=r"are poses in metres\?|expected world_from_rig in metres"):
+        planned(root, lidar=False)
+
+
+def test_a_keyframe_whose_images_are_copies_of_another_scenes(root: Path):
+    config = CacheTeacherConfig(dataset="nuscenes", root=root, cache="none", teacher={"id": "tiny"}, lidar=False)
+    dataset = plan(config).dataset
+    samples = [(split, ref) for split in dataset.splits for ref in dataset.samples(split)]
+    split, one = samples[0]
+    other_split, other = next(each for each in samples if each[1].scene != one.scene)
+    files = zip(dataset.image_files(split, one), dataset.image_files(other_split, other), strict=True)
+    for source, copy in files:
+        shutil.copy(source.path, copy.path)
+    with pytest.raises(DatasetError, match=f"{one.sample} of .* {other.sample} of .* have the same images, byte for b"):
+        plan(config)
+
+
 def test_a_lens_that_the_tables_describe_is_said_to_be_ignored(root: Path):
     with editing(root, "calibrated_sensor") as records:
         for record in records:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from itertools import pairwise
 
 import pytest
@@ -11,7 +13,7 @@ from pydantic import ValidationError
 from cache_schema.errors import TrainingError
 from stages.cache_teacher.datasets.street import DATASET_TOWNS, TEACHER_TRAINING_TOWNS, TEACHER_VALIDATION_TOWNS
 from stages.cache_teacher.teachers.street.settings import Budget, TrainingSettings
-from stages.cache_teacher.teachers.street.towns import Supply, TownPool, packed, unpacked
+from stages.cache_teacher.teachers.street.towns import Supply, Town, TownPool, packed, unpacked
 from stages.cache_teacher.teachers.street.train import draw_pictures, learning_rate, supply_of, train
 from tests.stages.cache_teacher.teachers.street.conftest import TINY
 from tests.stages.cache_teacher.teachers.street.stub_town import render_stub
@@ -123,3 +125,17 @@ def test_processes_render_the_same_towns(tmp_path):
                 draw_pictures(here, supply, step, 0), draw_pictures(away, supply, step, 0), strict=True
             ):
                 torch.testing.assert_close(one, other, rtol=0, atol=0, equal_nan=True)
+
+
+def die(town: int, rigs: int, height: int, width: int) -> Town:
+    os.kill(os.getpid(), signal.SIGKILL)
+    raise AssertionError
+
+
+def test_a_renderer_that_is_killed_is_told_in_a_line(tmp_path):
+    supply = supply_of(SMALL)
+    with TownPool(tmp_path, rigs=1, height=32, width=64, workers=1, render=die) as pool:
+        with pytest.raises(TrainingError, match=r"a process that renders towns died, .* with fewer --workers"):
+            draw_pictures(pool, supply, 0, 0)
+        with pytest.raises(TrainingError, match="a process that renders towns died"):
+            pool.move_to(range(1, 1000))
