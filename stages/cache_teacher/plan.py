@@ -19,6 +19,7 @@ from stages.cache_teacher.datasets.ego_masks import EgoMasks, load_ego_masks
 from stages.cache_teacher.datasets.open import open_dataset
 from stages.cache_teacher.skipping import samples_to_skip
 from stages.cache_teacher.split_plan import SHOWN_IN_ERROR, SplitPlan, plan_split
+from stages.crowd import refuse_crowd
 from stages.device import choose_device
 from stages.wording import counted
 
@@ -122,6 +123,8 @@ def _refuse_place(config: CacheTeacherConfig) -> None:
     """Raise ConfigError where a new cache would lie among something else, or its workers cannot be."""
     storage = open_storage(config.cache)
     refuse_another_place(storage)
+    refuse_crowd("readers", config.readers)
+    refuse_crowd("workers", config.workers)
     if config.scheduler is None:
         choose_device(config.device)
     if not storage.shared and (config.workers or config.scheduler):
