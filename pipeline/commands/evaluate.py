@@ -57,6 +57,8 @@ def command(
         }
         console = terminal()
         made = plan(config.build(EvaluateConfig, config_file, assignments or [], options))
+        for line in made.describe():
+            console.print(line, soft_wrap=True)
         with ProgressBar(console, "rigs") as progress:
             evaluations = execute(made, progress, code_version=code_version())
         print_tables(console, evaluations)
@@ -107,6 +109,8 @@ def print_tables(console: Console, evaluations: Sequence[Evaluation]) -> None:
 
 
 def _print_counts(console: Console, evaluation: Evaluation, scores: SubjectScores) -> None:
+    from stages.evaluate.bootstrap import reach
+
     mean = scores.mean
     dense = f", {evaluation.dense_scores[0].mean.points} pixels with dense depth" if evaluation.dense_scores else ""
     says = [f"{mean.images} images, {mean.points} LiDAR points{dense}."]
@@ -114,11 +118,12 @@ def _print_counts(console: Console, evaluation: Evaluation, scores: SubjectScore
         says.append(f"{counted(mean.images_without_points, 'image')} without a point in range.")
     if mean.clamped:
         says.append(f"At {counted(mean.clamped, 'point')} the prediction was clamped.")
+    scenes = len({part.part for part in evaluation.parts if part.kind == "scene"})
     if (ends := scores.intervals.get("abs_rel")) is not None:
-        scenes = len({part.part for part in evaluation.parts if part.kind == "scene"})
-        says.append(
-            f"AbsRel of {scores.subject}: 95 % interval {ends[0]:.3f} to {ends[1]:.3f} over {counted(scenes, 'scene')}."
-        )
+        over = f"{counted(evaluation.rigs, 'rig')} of {counted(scenes, 'scene')}"
+        says.append(f"AbsRel of {scores.subject}: 95 % interval {ends[0]:.3f} to {ends[1]:.3f} over {over}.")
+    if scenes and (limits := reach(scenes, evaluation.rigs)):
+        says.append(limits)
     says += [
         f"Worst: {rig.scene} {rig.sample}, AbsRel {rig.abs_rel:.3f}."
         for rig in evaluation.worst[:1]

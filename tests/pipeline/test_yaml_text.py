@@ -134,6 +134,19 @@ def test_a_change_under_two_spellings_is_refused() -> None:
         config.assigned({}, {"train.seed": 1, "train": {"seed": 2}})
 
 
+def test_keys_with_dots_are_for_the_command_line(tmp_path: Path) -> None:
+    file = tmp_path / "settings.yaml"
+    file.write_text("optimizer.lr: 1e-3\n")
+    nested = (
+        r"unknown key 'optimizer\.lr'; settings in a file are nested, as optimizer: \{lr: …\}; .* --set optimizer\.lr=…"
+    )
+    with pytest.raises(ConfigError, match=nested):
+        config.build(TrainConfig, file, (), {})
+    file.write_text("student: {encoder.x.y: 3}\n")
+    with pytest.raises(ConfigError, match=r"as encoder: \{x: \{y: …\}\}; .* --set student\.encoder\.x\.y=…"):
+        config.build(TrainConfig, file, (), {})
+
+
 @pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-8"])
 def test_a_file_with_and_without_a_byte_order_mark(tmp_path: Path, encoding: str) -> None:
     file = tmp_path / "settings.yaml"
