@@ -48,14 +48,14 @@ def command(
         opened = Cache(cache)
         summary = summarise(opened)
         console = terminal(stderr=as_json)
+        try:
+            refuse_without_journal(opened.storage, opened.manifest)
+        except CacheCorruptError as lost:
+            console.print(str(lost), style="yellow", soft_wrap=True)
         if as_json:
             typer.echo(summary.model_dump_json(indent=2))
         else:
             _print(console, summary)
-        try:
-            refuse_without_journal(opened.storage, opened.manifest)
-        except CacheCorruptError as lost:
-            console.print(str(lost), style="yellow", markup=False, highlight=False, soft_wrap=True)
         if sheet is not None:
             from stages.cache_teacher.sheet import write_sheet
 

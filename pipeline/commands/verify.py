@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -108,14 +109,16 @@ def _verify(cache: str, threads: int, console: Console) -> Verification:
 
     storage = open_storage(cache)
     with ProgressBar(console, "MB") as progress:
-        progress.begin("verify", max(1, round(planned_bytes(storage) / 1e6)))
+        total = max(1, math.ceil(planned_bytes(storage) / 1e6))
+        progress.begin("verify", total)
         done = shown = 0
         for step in verify(storage, threads):
             if isinstance(step, Verification):
+                progress.advance(total - shown)  # what is lost was looked for
                 return step
             done += step
-            progress.advance(round(done / 1e6) - shown)
-            shown = round(done / 1e6)
+            progress.advance(min(round(done / 1e6), total) - shown)
+            shown = min(round(done / 1e6), total)
     raise AssertionError("verify ends with its result")
 
 

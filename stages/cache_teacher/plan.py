@@ -8,7 +8,7 @@ from itertools import combinations
 
 from cache_schema import DatasetIdentity, ImageSpec
 from cache_schema.agreement import refuse_another_place, refuse_other_split, stored_manifest
-from cache_schema.errors import CacheMismatchError, ConfigError
+from cache_schema.errors import ConfigError
 from cache_schema.manifest import ego_masks_digest, no_ego_masks
 from cache_schema.places import require_writable
 from cache_schema.storage import LocalStorage, open_storage
@@ -144,19 +144,13 @@ def _refuse_other(
     for split in splits:
         known = None if stored is None else stored.splits.get(split.name)
         if known is not None:
-            try:
-                refuse_other_split(cache, split.name, known, split.record.model_copy(update=masks_of))
-            except CacheMismatchError as error:
-                if known.samples_sha256 == split.record.samples_sha256:
-                    raise
-                raise CacheMismatchError(f"{error}{_other_samples(split)}") from error
+            refuse_other_split(cache, split.name, known, split.record.model_copy(update=masks_of), _left_out(split))
 
 
-def _other_samples(split: SplitPlan) -> str:
-    """Why a split may have other samples than before."""
-    now = "; ".join(map(str, split.incomplete[:SHOWN_IN_ERROR]))
-    lacking = f"{counted(len(split.incomplete), 'incomplete one')} left out ({now})" if now else "none lacks a file"
-    return f"; its samples are not those of before: {lacking}; with the same files, and the same --skip, they are"
+def _left_out(split: SplitPlan) -> str:
+    """Samples that lack a file, as a split may have fewer than before for."""
+    shown = "; ".join(map(str, split.incomplete[:SHOWN_IN_ERROR]))
+    return f" ({counted(len(split.incomplete), 'incomplete one')} left out: {shown})" if shown else ""
 
 
 def _ego_masks(config: CacheTeacherConfig, dataset: RigDataset) -> EgoMasks | None:
