@@ -64,7 +64,7 @@ class ProgressBar:
 
     def note(self, line: str) -> None:
         """Print a line above the bars."""
-        self._progress.console.print(line, markup=False, highlight=False, soft_wrap=True)
+        self._progress.console.print(line, soft_wrap=True)
 
 
 class _WithFigures(Progress):

@@ -43,7 +43,7 @@ def command(
         print_comparison(console, found)
         if out is not None:
             write_atomic(out, found.model_dump_json(indent=2) + "\n")
-            console.print(f"Written to {out}", markup=False, highlight=False)
+            console.print(f"Written to {out}")
 
 
 def print_comparison(console: Console, found: TwoRuns) -> None:
@@ -55,8 +55,6 @@ def print_comparison(console: Console, found: TwoRuns) -> None:
         f"{found.dataset} {found.dataset_version} {found.split}, {counted(found.rigs, 'rig')} of "
         f"{counted(found.scenes, 'scene')}; protocol {found.protocol.name}\n"
         f"first   {found.first}\nsecond  {found.second}\n",
-        markup=False,
-        highlight=False,
     )
     for truth, name in TRUTHS.items():
         figures = {heading: found.figures.get(f"{truth}.{metric}") for metric, heading in HEADINGS.items()}

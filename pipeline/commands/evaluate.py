@@ -64,14 +64,14 @@ def command(
         print_tables(console, evaluations)
         for by in made.protocols:
             if (output := made.output(by)) is not None:
-                console.print(f"Written to {output}", markup=False, highlight=False, soft_wrap=True)
+                console.print(f"Written to {output}", soft_wrap=True)
         if made.label:
             plain = "the run has scores on other data too, which stay as they are"
-            console.print(f"{made.label} is in the names because {plain}", markup=False, soft_wrap=True)
+            console.print(f"{made.label} is in the names because {plain}", soft_wrap=True)
         if made.config.run is not None:
             split = "" if made.config.split == DEFAULT_SPLIT else f" --split {made.config.split}"
             report = f"fsmde report --cache {made.config.cache} --run {made.config.run}{split}"
-            console.print(f"Next: {report}", markup=False, highlight=False, soft_wrap=True)
+            console.print(f"Next: {report}", soft_wrap=True)
 
 
 def read_protocol(asked: str) -> str | ProtocolSettings:
@@ -89,7 +89,7 @@ def print_tables(console: Console, evaluations: Sequence[Evaluation]) -> None:
     first = evaluations[0]
     console.print(f"{first.dataset} {first.dataset_version} {first.split}, {counted(first.rigs, 'rig')}")
     for evaluation in evaluations:
-        console.print(f"protocol {evaluation.protocol.in_words}", highlight=False)
+        console.print(f"protocol {evaluation.protocol.in_words}")
     _print_means(console, "at LiDAR points", {e.protocol.name: e.scores for e in evaluations})
     _print_means(console, "at dense depth", {e.protocol.name: e.dense_scores for e in evaluations})
     _print_published(console, first)
@@ -133,7 +133,7 @@ def _print_counts(console: Console, evaluation: Evaluation, scores: SubjectScore
         "Teachers have no scale of their own: they are fitted to the LiDAR of each image, by least squares in "
         "disparity, or as if the disparity had no shift, by medians only."
     )
-    console.print(" ".join(says), highlight=False, markup=False)
+    console.print(" ".join(says))
 
 
 def _print_means(console: Console, what: str, by_protocol: Mapping[str, Sequence[SubjectScores]]) -> None:

@@ -96,8 +96,6 @@ def _mend(cache: str, found: Verification, sources: Sources, console: Console) -
     for file in changed:
         console.print(
             f"{file} is sound now, but not the same bytes as before: another version of a library, or another device?",
-            markup=False,
-            highlight=False,
             soft_wrap=True,
         )
     console.print(f"Mended {counted(len(found.damages), 'damage')}; looking again.")
@@ -126,7 +124,7 @@ def _report(console: Console, found: Verification, *, mending: bool = False) -> 
     from cache_schema.verify import describe
 
     def say(line: str) -> None:
-        console.print(line, markup=False, highlight=False, soft_wrap=True)
+        console.print(line, soft_wrap=True)
 
     for damage in found.damages[:SHOWN]:
         say(f"damaged  {describe(damage)}")
