@@ -59,7 +59,7 @@ def refuse_other_split(location: str, name: str, stored: SplitRecord, asked: Spl
     if stored.samples_sha256 == asked.samples_sha256:
         refuse_difference(location, f"split {name}", stored, asked, skip=progress)
         return
-    changes = [f"{stored.rigs} rigs then, {asked.rigs} now{why}"]
+    changes = [f"{stored.rigs} {'rig' if stored.rigs == 1 else 'rigs'} then, {asked.rigs} now{why}"]
     if stored.selection != asked.selection:
         changes.append(f"{_chosen(stored)} then, {_chosen(asked)} now")
     changes += differing_fields(stored, asked, skip=(*progress, *_OF_THE_SAMPLES))
