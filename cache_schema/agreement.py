@@ -12,12 +12,15 @@ from cache_schema.manifest import (
     SplitRecord,
     TeacherRecord,
     differing_fields,
+    said,
 )
 from cache_schema.manifest_file import cache_exists, read_manifest
 from cache_schema.places import refuse_foreign
 from cache_schema.storage import LocalStorage, Storage
 
 OTHER_CACHE = "use another --cache folder, or replace it with --overwrite"
+_OF_THE_SAMPLES = ("rigs", "samples_sha256", "lidar_points", "text_bytes", "selection", "scene_conditions")
+"""What of a split follows from its samples."""
 OTHER_TEACHER = "use another --teacher-name, or replace it with --overwrite"
 
 
@@ -50,9 +53,28 @@ def refuse_another_place(storage: Storage) -> None:
         )
 
 
-def refuse_other_split(location: str, name: str, stored: SplitRecord, asked: SplitRecord) -> None:
-    """Raise CacheMismatchError where a split differs in anything but what is complete."""
-    refuse_difference(location, f"split {name}", stored, asked, skip=("frames_complete", "teachers_complete"))
+def refuse_other_split(location: str, name: str, stored: SplitRecord, asked: SplitRecord, why: str = "") -> None:
+    """Raise CacheMismatchError where a split differs in anything but what is complete; `why` it has other samples."""
+    progress = ("frames_complete", "teachers_complete")
+    if stored.samples_sha256 == asked.samples_sha256:
+        refuse_difference(location, f"split {name}", stored, asked, skip=progress)
+        return
+    changes = [f"{stored.rigs} {'rig' if stored.rigs == 1 else 'rigs'} then, {asked.rigs} now{why}"]
+    if stored.selection != asked.selection:
+        changes.append(f"{_chosen(stored)} then, {_chosen(asked)} now")
+    changes += differing_fields(stored, asked, skip=(*progress, *_OF_THE_SAMPLES))
+    raise CacheMismatchError(
+        f"{location} already holds a split {name} of other samples: {'; '.join(changes)}; ask for the same as then"
+        f" (files, --skip, --skip-file, --limit), or {OTHER_CACHE}"
+    )
+
+
+def _chosen(split: SplitRecord) -> str:
+    """What chose the samples of a split, in words."""
+    lists = {key: value for key, value in split.selection.items() if isinstance(value, list)}
+    parts = [f"{key} {', '.join(map(str, names[:3]))}{' …' * (len(names) > 3)}" for key, names in lists.items()]
+    parts += [f"{key} {said(value)}" for key, value in split.selection.items() if key not in lists]
+    return "; ".join(parts) or "none chosen or skipped"
 
 
 def refuse_other_teacher(location: str, name: str, stored: TeacherRecord, asked: TeacherRecord) -> None:

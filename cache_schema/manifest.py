@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Iterable, Sequence
 from enum import StrEnum
 from typing import Annotated, Final, Literal
@@ -34,6 +35,12 @@ RelationOf = Literal["tokens", "deviations"]
 
 CacheLocation = Annotated[str, BeforeValidator(str)]
 """A folder, or a URL such as s3://bucket/prefix."""
+
+
+_DIGEST = re.compile(r"\b([0-9a-f]{12})[0-9a-f]{28,}\b")
+_SHA256 = "_sha256"
+_LONGEST = 120
+"""Characters of a value in a sentence."""
 
 
 class Record(BaseModel):
@@ -247,14 +254,19 @@ def differing_fields(
             continue
         if isinstance(a, BaseModel) and isinstance(b, BaseModel):
             lines += [f"{field}.{line}" for line in differing_fields(a, b, words=words)]
+        elif field.endswith(_SHA256) and a and b:
+            lines.append(f"{field.removesuffix(_SHA256)}: not the same ({said(a)} {words[0]}, {said(b)} {words[1]})")
         else:
-            lines.append(f"{field}: {_said(a)} {words[0]}, {_said(b)} {words[1]}")
+            lines.append(f"{field}: {said(a)} {words[0]}, {said(b)} {words[1]}")
     return lines
 
 
-def _said(value: object) -> str:
-    """A value in a sentence; a whole group of settings only as being there."""
-    return "some" if isinstance(value, BaseModel) else "none" if value is None else repr(value)
+def said(value: object) -> str:
+    """A value in a sentence; a whole group of settings only as being there, digests by their beginning."""
+    if isinstance(value, BaseModel):
+        return "some"
+    said = "none" if value is None else _DIGEST.sub(r"\1…", repr(value))
+    return said if len(said) <= _LONGEST else f"{said[:_LONGEST]}…"
 
 
 def no_ego_masks(image: ImageSpec) -> np.ndarray:

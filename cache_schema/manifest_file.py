@@ -10,7 +10,8 @@ from cache_schema.errors import CacheCorruptError, CacheMismatchError, CacheMiss
 from cache_schema.layout import MANIFEST_COPY, MANIFEST_DIGEST_KEY, MANIFEST_KEY, ROOT
 from cache_schema.manifest import SCHEMA_VERSION, Manifest, manifest_attributes, stored_digest
 from cache_schema.metadata import root_document
-from cache_schema.storage import Storage
+from cache_schema.places import instead_of_cache
+from cache_schema.storage import LocalStorage, Storage
 
 
 def write_manifest(storage: Storage, manifest: Manifest) -> None:
@@ -39,10 +40,7 @@ def read_manifest(storage: Storage) -> Manifest:
     except FileNotFoundError as error:
         if storage.exists(MANIFEST_COPY):
             raise _damaged(storage, ROOT, "it is lost") from error
-        raise CacheMissingError(
-            f"no cache at {storage.location}; make one with: "
-            f"fsmde cache-teacher --dataset ddad --root DIR --teacher ID --cache {storage.location}"
-        ) from error
+        raise CacheMissingError(f"no cache at {storage.location}; {_instead(storage)}") from error
     except (ValueError, AttributeError) as error:
         raise _damaged(storage, ROOT, str(error)) from error
     return _parse(storage, ROOT, attributes)
@@ -83,6 +81,12 @@ def _parse(storage: Storage, key: str, attributes: object) -> Manifest:
     if stored_digest(stored) != attributes.get(MANIFEST_DIGEST_KEY):
         raise _damaged(storage, key, "it does not match its digest")
     return manifest
+
+
+def _instead(storage: Storage) -> str:
+    if isinstance(storage, LocalStorage):
+        return instead_of_cache(storage.root)
+    return f"make one with: fsmde cache-teacher --dataset ddad --root DIR --teacher ID --cache {storage.location}"
 
 
 def _damaged(storage: Storage, key: str, reason: str) -> CacheCorruptError:

@@ -1,4 +1,6 @@
-"""What a cache holds: progress, sizes, compression, scenes. From the manifest and the journal, no array is read."""
+"""What a cache holds: progress, sizes, compression, scenes. From the manifest and the journal, or where that was lost
+from the sizes of files; no array is read.
+"""
 
 from __future__ import annotations
 
@@ -72,11 +74,15 @@ def summarise(cache: Cache) -> Summary:
 
 def _group(storage: Storage, group: Group) -> GroupSummary:
     records = Journal(storage, group.path).shards().values()
-    rigs = sum(record.rigs for record in records)
-    stored: Counter[str] = Counter()
-    for record in records:
-        for array in group.arrays:
-            stored[array.name] += record.files[group.key(array, record.shard)].size
+    rigs, shards = sum(record.rigs for record in records), len(records)
+    sizes = {key: file.size for record in records for key, file in record.files.items()}
+    if group.complete and not records:  # copied without its journal
+        rigs, shards = group.record.rigs, len(group.shards)
+        every = [group.key(array, shard.index) for array in group.arrays for shard in group.shards]
+        sizes = storage.sizes(group.path, every)
+    stored = {
+        array.name: sum(sizes.get(group.key(array, shard.index), 0) for shard in group.shards) for array in group.arrays
+    }
     arrays = []
     for array in group.arrays:
         shape = array.shape(group.sizes)
@@ -99,10 +105,10 @@ def _group(storage: Storage, group: Group) -> GroupSummary:
         complete=group.complete,
         rigs_done=rigs,
         rigs=group.record.rigs,
-        shards_done=len(records),
+        shards_done=shards,
         shards=len(group.shards),
         arrays=tuple(arrays),
-        bytes_stored=stored.total(),
+        bytes_stored=sum(stored.values()),
     )
 
 

@@ -55,7 +55,12 @@ def validated(model: type[Settings], settings: Mapping[str, Any], called: str) -
         made = model.model_validate(settings)
     except ValidationError as error:
         raise ConfigError(f"{called}: {explain(model, error)}") from error
-    if wrong := [f"{key}: {says}" for key, value in _values(made.model_dump()) if (says := _no_setting(value))]:
+    taken = dict(_values(made.model_dump()))
+    wrong = [f"{key}: {says}" for key, value in taken.items() if (says := _no_setting(value))]
+    wrong += [
+        f"{key}: {says}" for key, value in _values(settings) if key in taken and (says := _guess(value, taken[key]))
+    ]
+    if wrong:
         raise ConfigError(f"{called}: {'; '.join(wrong)}")
     return made
 
@@ -141,6 +146,34 @@ def _no_setting(value: Any) -> str | None:
     if isinstance(value, str) and value != value.encode(errors="replace").decode():
         return "expected text in UTF-8, as caches and results keep it; rename the folder"
     return "expected text without a zero byte" if isinstance(value, str | Path) and "\0" in str(value) else None
+
+
+def _guess(given: Any, taken: Any) -> str | None:
+    """What is wrong with a value that pydantic took for one of another kind: true for 1, or "3" for 3.
+
+    Its own strict mode would do it, but takes no list for a tuple and no text for a path. Words stay: `no` is false.
+    """
+    found, expected = _kind(given), _kind(taken)
+    if found == expected or expected is None or (found, expected) == ("a number", "text"):
+        return None
+    if found == "text":
+        return f"expected {expected} without quotation marks (got {given!r})" if _is_quoted_number(given) else None
+    return f"expected {expected} (got {str(given).lower()})" if found else None
+
+
+def _kind(value: Any) -> str | None:
+    if isinstance(value, bool):
+        return "true or false"
+    return "a number" if isinstance(value, int | float) else "text" if isinstance(value, str | Path) else None
+
+
+def _is_quoted_number(text: str) -> bool:
+    """Whether text is what YAML reads as a number, unless it is quoted; 1_000 and 3-5 are words to it."""
+    try:
+        found = parse_yaml(text)
+    except YamlTextError:
+        return False
+    return isinstance(found, int | float) and not isinstance(found, bool)
 
 
 def _assign(settings: dict[str, Any], key: str, value: Any) -> None:

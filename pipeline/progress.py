@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from datetime import timedelta
 from types import TracebackType
 
 from rich.console import Console, RenderableType
@@ -14,11 +15,12 @@ from rich.progress import (
     Task,
     TextColumn,
     TimeElapsedColumn,
-    TimeRemainingColumn,
 )
 from rich.text import Text
 
 WORKERS_SHOWN = 16
+LEAST_S = 0.5
+"""Time that a rate is first told after: at once it would be that of a clock."""
 
 
 class ProgressBar:
@@ -32,7 +34,7 @@ class ProgressBar:
             _Rate(unit),
             TimeElapsedColumn(),
             TextColumn("left"),
-            TimeRemainingColumn(),
+            _Left(),
             console=console,
         )
 
@@ -47,7 +49,9 @@ class ProgressBar:
 
     def begin(self, task: str, total: int, done: int = 0) -> None:
         """Start a bar of its own for a task."""
-        self._progress.add_task(task, total=total, completed=done)
+        for before in self._progress.task_ids:
+            self._progress.stop_task(before)
+        self._progress.add_task(task, total=total, completed=done, done_before=done)
 
     def advance(self, amount: int = 1, **values: float) -> None:
         """Move the present bar on, and show the figures below it."""
@@ -60,7 +64,7 @@ class ProgressBar:
 
     def note(self, line: str) -> None:
         """Print a line above the bars."""
-        self._progress.console.print(line, markup=False, highlight=False, soft_wrap=True)
+        self._progress.console.print(line, soft_wrap=True)
 
 
 class _WithFigures(Progress):
@@ -86,5 +90,24 @@ class _Rate(ProgressColumn):
         self._unit = unit
 
     def render(self, task: Task) -> Text:
-        speed = task.finished_speed or task.speed
-        return Text(f"{speed:.2f} {self._unit}/s" if speed else "")
+        rate = _rate(task)
+        if rate is None:
+            return Text("")
+        return Text(f"{rate:.2f} {self._unit}/s" if rate >= 0.1 else f"{3600 * rate:.1f} {self._unit}/h")
+
+
+class _Left(ProgressColumn):
+    def render(self, task: Task) -> Text:
+        rate, left = _rate(task), task.remaining or 0
+        known = timedelta(seconds=round(left / rate)) if rate else timedelta(0)
+        return Text(str(known) if rate or not left else "-:--:--")
+
+
+def _rate(task: Task) -> float | None:
+    """Units in a second since the task began in this run; none where there is nothing to tell yet.
+
+    Over all that time: rich's own, over its last samples, is that of a clock where several units come at once.
+    """
+    done = task.completed - float(task.fields.get("done_before", 0))
+    seconds = (task.elapsed if task.finished_time is None else task.finished_time) or 0.0
+    return done / seconds if done > 0 and seconds >= LEAST_S else None

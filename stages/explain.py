@@ -40,6 +40,13 @@ def _shortened(value: object) -> str:
 
 
 def _unknown_key(model: type[BaseModel], location: Sequence[str]) -> str:
+    if "." in location[-1]:
+        *groups, last = location[-1].split(".")
+        nested = f"{': {'.join(groups)}: {{{last}: …{'}' * len(groups)}"
+        return (
+            f"unknown key {location[-1]!r}; settings in a file are nested, as {nested}; keys with dots are for the"
+            f" command line, as --set {'.'.join(location)}=…"
+        )
     known = _fields(model, location[:-1])
     deeper = [f"{group}.{location[-1]}" for group in known if location[-1] in _fields(model, [*location[:-1], group])]
     near = deeper or difflib.get_close_matches(location[-1], known, n=1)

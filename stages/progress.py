@@ -14,7 +14,7 @@ class Progress(Protocol):
         ...
 
     def advance(self, amount: int = 1, **values: float) -> None:
-        """Units of the current task were done; `values` are named figures to show beside it."""
+        """Units of the current task were done, or below 0 count no more; `values` are figures to show beside it."""
         ...
 
     def working(self, worker: str, doing: str) -> None:

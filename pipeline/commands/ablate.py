@@ -55,7 +55,7 @@ def command(
         console = terminal()
 
         def say(line: str) -> None:
-            console.print(line, markup=False, highlight=False, soft_wrap=True)
+            console.print(line, soft_wrap=True)
 
         say(f"study    {file}: {config.in_words}; in {study.out}")
         if dry_run:
@@ -94,14 +94,13 @@ def print_grid(console: Console, study: Study, only: Collection[str] = ()) -> No
     for part in parts:
         if part.kind != "run":
             state = "done" if finished(part, study.records) else "left"
-            console.print(f"{state:8} {part.name}", markup=False, highlight=False, soft_wrap=True)
+            console.print(f"{state:8} {part.name}", soft_wrap=True)
     console.print(table, "")
     runs = [part for part in parts if part.kind == "run"]
     left = sum(not finished(part, study.records) for part in runs)
     console.print(
         f"{counted(len(runs), 'run')}, {left} left. A step: rigs with LiDAR + without; without: rigs without LiDAR. "
         "Trials that are the same run share it.",
-        highlight=False,
     )
 
 

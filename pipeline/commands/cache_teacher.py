@@ -164,7 +164,7 @@ def _cache(settings: CacheTeacherConfig, *, check: bool, dry_run: bool) -> None:
     console = terminal()
     made = plan(settings)
     for line in made.describe():
-        console.print(line, markup=False, highlight=False, soft_wrap=True)
+        console.print(line, soft_wrap=True)
     with ProgressBar(console, "rigs") as progress:
         if check:
             check_files(made, progress)
@@ -178,8 +178,8 @@ def _cache(settings: CacheTeacherConfig, *, check: bool, dry_run: bool) -> None:
         return
     splits = ", ".join(split.name for split in made.splits)
     now = f"{counted(result.rigs, 'rig')} cached now ({size(result.bytes)})" if result.rigs else "nothing to do"
-    console.print(f"{now}; {settings.cache} is complete for {splits}.", markup=False, highlight=False)
-    console.print(f"Next: {_next(settings.cache, lidar=settings.lidar)}", markup=False, highlight=False, soft_wrap=True)
+    console.print(f"{now}; {settings.cache} is complete for {splits}.")
+    console.print(f"Next: {_next(settings.cache, lidar=settings.lidar)}", soft_wrap=True)
 
 
 def _next(cache: str, *, lidar: bool) -> str:

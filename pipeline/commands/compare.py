@@ -43,19 +43,18 @@ def command(
         print_comparison(console, found)
         if out is not None:
             write_atomic(out, found.model_dump_json(indent=2) + "\n")
-            console.print(f"Written to {out}", markup=False, highlight=False)
+            console.print(f"Written to {out}")
 
 
 def print_comparison(console: Console, found: TwoRuns) -> None:
     """All metrics at each truth, then AbsRel in parts, and one sentence on top of it."""
     from pipeline.study.table import HEADINGS, TRUTHS, improvement_text
+    from stages.evaluate.bootstrap import reach
 
     console.print(
         f"{found.dataset} {found.dataset_version} {found.split}, {counted(found.rigs, 'rig')} of "
         f"{counted(found.scenes, 'scene')}; protocol {found.protocol.name}\n"
         f"first   {found.first}\nsecond  {found.second}\n",
-        markup=False,
-        highlight=False,
     )
     for truth, name in TRUTHS.items():
         figures = {heading: found.figures.get(f"{truth}.{metric}") for metric, heading in HEADINGS.items()}
@@ -73,12 +72,17 @@ def print_comparison(console: Console, found: TwoRuns) -> None:
         for truth, name in TRUTHS.items()
         if truth in found.mean_improvement
     ]
-    console.print(
+    says = [
         f"The second is better by {' and '.join(better)}: mean over AbsRel, SqRel, RMSE, RMSElog and 1 − δ1 of the "
-        "relative change for the better (of a δ, of what is missing to 1), and its 95 % interval. Where an interval "
-        "holds 0, other scenes might say the opposite; what training again would change is not in it.",
-        highlight=False,
-    )
+        "relative change for the better (of a δ, of what is missing to 1)"
+    ]
+    if any(estimate.low is not None for estimate in found.mean_improvement.values()):
+        says[0] += ", and its 95 % interval"
+        says.append(
+            "Where an interval holds 0, other rigs might say the opposite; what training again would change is not in "
+            "it"
+        )
+    console.print(" ".join([*(f"{each}." for each in says), reach(found.scenes, found.rigs)]).strip())
 
 
 def _print_table(console: Console, heading: str, figures: Mapping[str, ComparedFigure | None]) -> None:

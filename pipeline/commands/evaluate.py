@@ -57,19 +57,21 @@ def command(
         }
         console = terminal()
         made = plan(config.build(EvaluateConfig, config_file, assignments or [], options))
+        for line in made.describe():
+            console.print(line, soft_wrap=True)
         with ProgressBar(console, "rigs") as progress:
             evaluations = execute(made, progress, code_version=code_version())
         print_tables(console, evaluations)
         for by in made.protocols:
             if (output := made.output(by)) is not None:
-                console.print(f"Written to {output}", markup=False, highlight=False, soft_wrap=True)
+                console.print(f"Written to {output}", soft_wrap=True)
         if made.label:
             plain = "the run has scores on other data too, which stay as they are"
-            console.print(f"{made.label} is in the names because {plain}", markup=False, soft_wrap=True)
+            console.print(f"{made.label} is in the names because {plain}", soft_wrap=True)
         if made.config.run is not None:
             split = "" if made.config.split == DEFAULT_SPLIT else f" --split {made.config.split}"
             report = f"fsmde report --cache {made.config.cache} --run {made.config.run}{split}"
-            console.print(f"Next: {report}", markup=False, highlight=False, soft_wrap=True)
+            console.print(f"Next: {report}", soft_wrap=True)
 
 
 def read_protocol(asked: str) -> str | ProtocolSettings:
@@ -87,7 +89,7 @@ def print_tables(console: Console, evaluations: Sequence[Evaluation]) -> None:
     first = evaluations[0]
     console.print(f"{first.dataset} {first.dataset_version} {first.split}, {counted(first.rigs, 'rig')}")
     for evaluation in evaluations:
-        console.print(f"protocol {evaluation.protocol.in_words}", highlight=False)
+        console.print(f"protocol {evaluation.protocol.in_words}")
     _print_means(console, "at LiDAR points", {e.protocol.name: e.scores for e in evaluations})
     _print_means(console, "at dense depth", {e.protocol.name: e.dense_scores for e in evaluations})
     _print_published(console, first)
@@ -107,6 +109,8 @@ def print_tables(console: Console, evaluations: Sequence[Evaluation]) -> None:
 
 
 def _print_counts(console: Console, evaluation: Evaluation, scores: SubjectScores) -> None:
+    from stages.evaluate.bootstrap import reach
+
     mean = scores.mean
     dense = f", {evaluation.dense_scores[0].mean.points} pixels with dense depth" if evaluation.dense_scores else ""
     says = [f"{mean.images} images, {mean.points} LiDAR points{dense}."]
@@ -114,11 +118,12 @@ def _print_counts(console: Console, evaluation: Evaluation, scores: SubjectScore
         says.append(f"{counted(mean.images_without_points, 'image')} without a point in range.")
     if mean.clamped:
         says.append(f"At {counted(mean.clamped, 'point')} the prediction was clamped.")
+    scenes = len({part.part for part in evaluation.parts if part.kind == "scene"})
     if (ends := scores.intervals.get("abs_rel")) is not None:
-        scenes = len({part.part for part in evaluation.parts if part.kind == "scene"})
-        says.append(
-            f"AbsRel of {scores.subject}: 95 % interval {ends[0]:.3f} to {ends[1]:.3f} over {counted(scenes, 'scene')}."
-        )
+        over = f"{counted(evaluation.rigs, 'rig')} of {counted(scenes, 'scene')}"
+        says.append(f"AbsRel of {scores.subject}: 95 % interval {ends[0]:.3f} to {ends[1]:.3f} over {over}.")
+    if scenes and (limits := reach(scenes, evaluation.rigs)):
+        says.append(limits)
     says += [
         f"Worst: {rig.scene} {rig.sample}, AbsRel {rig.abs_rel:.3f}."
         for rig in evaluation.worst[:1]
@@ -128,7 +133,7 @@ def _print_counts(console: Console, evaluation: Evaluation, scores: SubjectScore
         "Teachers have no scale of their own: they are fitted to the LiDAR of each image, by least squares in "
         "disparity, or as if the disparity had no shift, by medians only."
     )
-    console.print(" ".join(says), highlight=False, markup=False)
+    console.print(" ".join(says))
 
 
 def _print_means(console: Console, what: str, by_protocol: Mapping[str, Sequence[SubjectScores]]) -> None:

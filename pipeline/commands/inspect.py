@@ -48,20 +48,20 @@ def command(
         opened = Cache(cache)
         summary = summarise(opened)
         console = terminal(stderr=as_json)
+        try:
+            refuse_without_journal(opened.storage, opened.manifest)
+        except CacheCorruptError as lost:
+            console.print(str(lost), style="yellow", soft_wrap=True)
         if as_json:
             typer.echo(summary.model_dump_json(indent=2))
         else:
             _print(console, summary)
-        try:
-            refuse_without_journal(opened.storage, opened.manifest)
-        except CacheCorruptError as lost:
-            console.print(str(lost), style="yellow", markup=False, highlight=False, soft_wrap=True)
         if sheet is not None:
             from stages.cache_teacher.sheet import write_sheet
 
             shown, spoken = _choose(summary.manifest, split, teacher)
             write_sheet(opened, sheet, split=shown, rig=rig, teacher=spoken)
-            console.print(f"Drawn to {sheet}", markup=False, highlight=False)
+            console.print(f"Drawn to {sheet}")
 
 
 def _choose(manifest: Manifest, split: str | None, teacher: str | None) -> tuple[str, str | None]:
@@ -74,7 +74,7 @@ def _choose(manifest: Manifest, split: str | None, teacher: str | None) -> tuple
 
 def _print(console: Console, summary: Summary) -> None:
     def say(name: str, value: str) -> None:
-        console.print(f"{name:9}{value}", markup=False, highlight=False, soft_wrap=True)
+        console.print(f"{name:9}{value}", soft_wrap=True)
 
     manifest = summary.manifest
     dataset, image = manifest.dataset, manifest.image
@@ -105,7 +105,7 @@ def _print(console: Console, summary: Summary) -> None:
     table.width = Measurement.get(console, console.options.update_width(ENOUGH_COLUMNS), table).maximum
     console.print("")
     console.print(table, crop=False)
-    console.print(RATIO, markup=False, highlight=False, soft_wrap=True)
+    console.print(RATIO, soft_wrap=True)
 
 
 def _made_otherwise(split: SplitRecord) -> list[str]:

@@ -49,4 +49,4 @@ def command(
             f"Written to {run / LATENCY}",
         )
         for line in lines:
-            console.print(line, markup=False, highlight=False, soft_wrap=True)
+            console.print(line, soft_wrap=True)

@@ -41,4 +41,4 @@ def command(
             f"and {pictures} in {written.pictures[0].parent}"
             + ("" if written.card is None else f"; model card: {written.card}"),
         ):
-            console.print(line, markup=False, highlight=False, soft_wrap=True)
+            console.print(line, soft_wrap=True)

@@ -89,7 +89,7 @@ def command(
         console = terminal()
 
         def say(line: str) -> None:
-            console.print(line, markup=False, highlight=False, soft_wrap=True)
+            console.print(line, soft_wrap=True)
 
         made = reproduce(
             settings,
@@ -118,7 +118,7 @@ def command(
 def print_comparison(console: Console, result: ComparisonResult) -> None:
     """The figures that matter most, in 80 columns; the rest is in the files."""
     print_rows(console, result)
-    console.print(f"{result.latency.measured}: the student is {result.latency.in_words}.", highlight=False)
+    console.print(f"{result.latency.measured}: the student is {result.latency.in_words}.")
 
 
 def _refuse_contradictions(

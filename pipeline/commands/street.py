@@ -40,23 +40,21 @@ def command(
         spec = config.build(StreetSpec, config_file, assignments or [], {"size": size})
         made = plan(spec, root, workers)
         for line in made.describe():
-            console.print(line, markup=False, highlight=False, soft_wrap=True)
+            console.print(line, soft_wrap=True)
         if dry_run:
             console.print("Nothing was written. Run without --dry-run to generate the dataset.")
             return
         with ProgressBar(console, "rigs") as progress:
             rigs = execute(made, progress)
         now = f"{counted(rigs, 'rig')} rendered now" if rigs else "nothing to do"
-        console.print(f"{now}; {root} is complete.", markup=False, highlight=False)
+        console.print(f"{now}; {root} is complete.")
         if sheet is not None:
             write_sheet(root, sheet)
-            console.print(f"Picture: {sheet}", markup=False, highlight=False)
+            console.print(f"Picture: {sheet}")
         lidar = "" if all(split.lidar for split in spec.splits.values()) else " --without-lidar"
         size_options = f"--height {spec.world.height} --width {spec.world.width}"
         console.print(
             f"Next: fsmde cache-teacher --dataset ddad --root {root} --ego-masks {root / 'masks'} {size_options} "
             f"--teacher street{lidar} --cache {root}-zarr",
-            markup=False,
-            highlight=False,
             soft_wrap=True,
         )

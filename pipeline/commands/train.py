@@ -115,4 +115,4 @@ def _next(cache: str, run: Path) -> str:
 
 def _say(console: Console, *lines: str) -> None:
     for line in lines:
-        console.print(line, markup=False, highlight=False, soft_wrap=True)
+        console.print(line, soft_wrap=True)

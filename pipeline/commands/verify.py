@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -95,8 +96,6 @@ def _mend(cache: str, found: Verification, sources: Sources, console: Console) -
     for file in changed:
         console.print(
             f"{file} is sound now, but not the same bytes as before: another version of a library, or another device?",
-            markup=False,
-            highlight=False,
             soft_wrap=True,
         )
     console.print(f"Mended {counted(len(found.damages), 'damage')}; looking again.")
@@ -108,14 +107,16 @@ def _verify(cache: str, threads: int, console: Console) -> Verification:
 
     storage = open_storage(cache)
     with ProgressBar(console, "MB") as progress:
-        progress.begin("verify", max(1, round(planned_bytes(storage) / 1e6)))
+        total = max(1, math.ceil(planned_bytes(storage) / 1e6))
+        progress.begin("verify", total)
         done = shown = 0
         for step in verify(storage, threads):
             if isinstance(step, Verification):
+                progress.advance(total - shown)  # what is lost was looked for
                 return step
             done += step
-            progress.advance(round(done / 1e6) - shown)
-            shown = round(done / 1e6)
+            progress.advance(min(round(done / 1e6), total) - shown)
+            shown = min(round(done / 1e6), total)
     raise AssertionError("verify ends with its result")
 
 
@@ -123,7 +124,7 @@ def _report(console: Console, found: Verification, *, mending: bool = False) -> 
     from cache_schema.verify import describe
 
     def say(line: str) -> None:
-        console.print(line, markup=False, highlight=False, soft_wrap=True)
+        console.print(line, soft_wrap=True)
 
     for damage in found.damages[:SHOWN]:
         say(f"damaged  {describe(damage)}")

@@ -40,6 +40,4 @@ def command(
         with ProgressBar(console, "rigs") as progress:
             show(cache, split, run, chosen, device=device or "auto", progress=progress, save=save, connect=connect)
         if save is not None:
-            console.print(
-                f"Written to {save}; open it with: rerun {save}", markup=False, highlight=False, soft_wrap=True
-            )
+            console.print(f"Written to {save}; open it with: rerun {save}", soft_wrap=True)

@@ -178,6 +178,16 @@ class StudyConfig(TrialConfig):
     """Further pairs of variants: the first is compared with the second."""
     plot: tuple[Plot, ...] = ()
 
+    @model_validator(mode="before")
+    @classmethod
+    def _something_to_compare(cls, given: Any) -> Any:
+        if isinstance(given, Mapping) and not given.get("variants") and set(given) <= set(cls.model_fields):
+            raise ValueError(
+                "nothing says what is compared: give variants, a list of names or of groups of settings, as variants:"
+                f" [lidar, ckd_vrkd]; known names: {', '.join(VARIANTS)}"
+            )
+        return given
+
     @field_validator("variants", mode="before")
     @classmethod
     def _named(cls, given: Any) -> Any:

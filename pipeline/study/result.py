@@ -21,6 +21,7 @@ from pipeline.study.parts import seconds, wall_time
 from pipeline.study.study import Study
 from pipeline.study.trial import Label, Trial
 from stages.device import choose_device
+from stages.evaluate.bootstrap import reach
 from stages.evaluate.files import read_evaluation
 from stages.evaluate.protocol import Protocol
 from stages.evaluate.published import world_of
@@ -76,6 +77,13 @@ class ScoredData(Record):
     split: str
     rigs: int
     views: int
+    scenes: int | None = None
+    """Earlier versions did not count them."""
+
+    @property
+    def limits(self) -> str:
+        """What the intervals say nothing of, in a sentence, if anything."""
+        return "" if self.scenes is None else reach(self.scenes, self.rigs)
 
     @property
     def title(self) -> str:
@@ -156,13 +164,15 @@ def collect(study: Study, failures: Sequence[Failure] = ()) -> StudyResult:
 
 def scored_data(study: Study) -> ScoredData:
     """What is scored on, from the cache."""
-    manifest = Cache(study.scored[0].location).manifest
+    cache = Cache(study.scored[0].location)
+    manifest, frames = cache.manifest, cache.split(study.split)
     return ScoredData(
         dataset=manifest.dataset.name,
         version=manifest.dataset.version,
         split=study.split,
         rigs=manifest.splits[study.split].rigs,
         views=len(manifest.dataset.cameras),
+        scenes=len({frames.scene(index) for index in range(len(frames))}),
     )
 
 

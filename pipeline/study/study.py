@@ -17,6 +17,7 @@ from pipeline.study.data import CachedRigs, digest
 from pipeline.study.part import Part
 from pipeline.study.trial import Trial
 from stages.cache_teacher.teachers.checkpoint import refuse_nowhere
+from stages.crowd import refuse_crowd
 from stages.evaluate import execute as evaluate_execute
 from stages.evaluate import plan as evaluate_plan
 from stages.evaluate.config import EvaluateConfig, metrics_file
@@ -153,9 +154,11 @@ def refuse_another_out(out: Path) -> None:
 def refuse_contradictions(study: Study) -> None:
     """Raise what the stages would raise, once data are made, of settings that cannot be.
 
-    ConfigError where a trial's losses cannot learn from its targets, or where it learns from what it is scored on;
-    TeacherError for a teacher that is nowhere.
+    ConfigError for more processes than the machine can use, where a trial's losses cannot learn from its targets, or
+    where it learns from what it is scored on; TeacherError for a teacher that is nowhere.
     """
+    refuse_crowd("jobs", study.jobs)
+    refuse_crowd("threads", study.threads)
     for trial in study.trials:
         cached, training = trial.labelled.cache, trial.training
         if cached is None or not training.losses.needs_teacher:

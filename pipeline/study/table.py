@@ -157,10 +157,11 @@ def of_figure(name: str) -> Callable[[Row], str]:
 
 def about_improvements(result: StudyResult) -> str:
     """What the improvements are."""
+    limits = f" {result.data.limits}" if result.data.limits else ""
     return (
         "Mean improvement: the mean, over AbsRel, SqRel, RMSE, RMSElog and 1 − δ1, of the relative change for the "
         f"better against {result.baseline} on the same rigs, seed by seed, with its 95 % interval over scenes and rigs."
-        " Teachers have no scale: each image's disparity is fitted to its LiDAR points."
+        f"{limits} Teachers have no scale: each image's disparity is fitted to its LiDAR points."
     )
 
 

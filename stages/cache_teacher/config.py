@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -31,7 +31,7 @@ class TeacherSettings(Settings):
     """What its numbers mean, where that cannot be told from its configuration."""
     flip: bool = True
     """Look at the mirrored frame too: doubles the cost, and tells where the teacher is unsure."""
-    scales: tuple[float, ...] = (1.0,)
+    scales: tuple[Annotated[float, Field(gt=0, le=8)], ...] = Field(default=(1.0,), min_length=1)
     """Test-time scales of the teacher's own input size."""
     precision: Literal["float32", "float16", "bfloat16"] = "float32"
 
@@ -52,8 +52,8 @@ class TargetSettings(Settings):
     quantiles: tuple[float, float] = (0.02, 0.98)
     encoding: Literal["moments", "topk", "dense"] | None = None
     """`moments` for teachers with one value per pixel, `topk` for those with a bin head, unless given."""
-    topk: int = Field(default=8, ge=1)
-    token_grid: tuple[int, int] = (6, 10)
+    topk: int = Field(default=8, ge=1, le=64)
+    token_grid: tuple[Annotated[int, Field(ge=1)], Annotated[int, Field(ge=1)]] = (6, 10)
     relation_of: RelationOf = "deviations"
     """What the view relation compares: tokens, or how each deviates from the mean over all tokens of the rig."""
     features: bool = False
@@ -128,6 +128,15 @@ class CacheTeacherConfig(Settings):
         if isinstance(image, dict) and given.get("dataset") == "nuscenes":
             return {**given, "image": {"height": NUSCENES_HEIGHT, **image}}
         return given
+
+    @model_validator(mode="after")
+    def _some_grid(self) -> CacheTeacherConfig:
+        if self.targets.grid_divisor > min(self.image.height, self.image.width):
+            raise ValueError(
+                f"targets.grid_divisor {self.targets.grid_divisor} leaves nothing of images of {self.image.width} × "
+                f"{self.image.height}; expected a target grid of several cells, such as 4 gives"
+            )
+        return self
 
     @model_validator(mode="after")
     def _one_kind_of_workers(self) -> CacheTeacherConfig:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from cache_schema import DatasetIdentity, ImageSpec
 from cache_schema.agreement import refuse_another_place, refuse_other_split, stored_manifest
-from cache_schema.errors import CacheMismatchError, ConfigError, DatasetError
+from cache_schema.errors import ConfigError, DatasetError
 from cache_schema.manifest import ego_masks_digest, no_ego_masks
 from cache_schema.manifest_file import cache_exists, read_manifest
 from cache_schema.places import require_writable
@@ -21,6 +21,7 @@ from stages.cache_teacher.datasets.open import open_dataset
 from stages.cache_teacher.repeats import SEEN, find_repeats
 from stages.cache_teacher.skipping import Skip, samples_to_skip
 from stages.cache_teacher.split_plan import SHOWN_IN_ERROR, SplitPlan, plan_split
+from stages.crowd import refuse_crowd
 from stages.device import choose_device
 from stages.wording import counted
 
@@ -137,6 +138,8 @@ def _refuse_place(config: CacheTeacherConfig) -> None:
     """Raise ConfigError where a new cache would lie among something else, or its workers cannot be."""
     storage = open_storage(config.cache)
     refuse_another_place(storage)
+    refuse_crowd("readers", config.readers)
+    refuse_crowd("workers", config.workers)
     if config.scheduler is None:
         choose_device(config.device)
     if not storage.shared and (config.workers or config.scheduler):
@@ -156,19 +159,13 @@ def _refuse_other(
     for split in splits:
         known = None if stored is None else stored.splits.get(split.name)
         if known is not None:
-            try:
-                refuse_other_split(cache, split.name, known, split.record.model_copy(update=masks_of))
-            except CacheMismatchError as error:
-                if known.samples_sha256 == split.record.samples_sha256:
-                    raise
-                raise CacheMismatchError(f"{error}{_other_samples(split)}") from error
+            refuse_other_split(cache, split.name, known, split.record.model_copy(update=masks_of), _left_out(split))
 
 
-def _other_samples(split: SplitPlan) -> str:
-    """Why a split may have other samples than before."""
-    now = "; ".join(map(str, split.incomplete[:SHOWN_IN_ERROR]))
-    lacking = f"{counted(len(split.incomplete), 'incomplete one')} left out ({now})" if now else "none lacks a file"
-    return f"; its samples are not those of before: {lacking}; with the same files, and the same --skip, they are"
+def _left_out(split: SplitPlan) -> str:
+    """Samples that lack a file, as a split may have fewer than before for."""
+    shown = "; ".join(map(str, split.incomplete[:SHOWN_IN_ERROR]))
+    return f" ({counted(len(split.incomplete), 'incomplete one')} left out: {shown})" if shown else ""
 
 
 def _ego_masks(config: CacheTeacherConfig, dataset: RigDataset) -> EgoMasks | None:

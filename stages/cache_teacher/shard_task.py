@@ -198,7 +198,8 @@ def cache_shard(bench: Workbench, task: ShardTask, tell: Tell) -> ShardResult:
         elif task.targets and context.teacher and not damaged:
             targets.append(bench.targets(rig, context.teacher.targets))
             views.look(rig, targets[-1])
-        tell(done)
+        if not damaged:
+            tell(done)
     if damaged:
         return ShardResult(damaged=tuple(damaged))
     views.require_some(context.config.teacher.id)

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Collection, Iterable, Iterator
 from concurrent.futures import CancelledError
 from contextlib import contextmanager, suppress
+from functools import partial
 from itertools import islice
 from typing import Any, Protocol, runtime_checkable
 
@@ -61,7 +62,7 @@ class ThisProcess:
 
     def __init__(self, context: RunContext, progress: Progress) -> None:
         self._bench = Workbench(context, context.config.device)
-        self._progress = progress
+        self._tally = _Tally(progress)
 
     def load_teacher(self) -> None:
         """See `Workers`."""
@@ -70,7 +71,9 @@ class ThisProcess:
     def run(self, tasks: Iterable[ShardTask]) -> Iterator[ShardResult]:
         """See `Workers`."""
         for task in tasks:
-            yield cache_shard(self._bench, task, lambda _: self._progress.advance())
+            result = cache_shard(self._bench, task, partial(self._tally.reached, task.name))
+            self._tally.finished(task, result)
+            yield result
 
 
 class DaskWorkers:
@@ -106,7 +109,7 @@ class DaskWorkers:
                 for future in self._settled(under_way):
                     task = under_way.pop(future)
                     result: ShardResult = self._result(future, task.name)
-                    self._tally.finished(task)
+                    self._tally.finished(task, result)
                     yield result
         except FsmdeError:
             self._let_finish(under_way)
@@ -194,7 +197,7 @@ class DaskWorkers:
 
 
 class _Tally:
-    """Rigs done, from what workers tell: a task that its worker took to the grave is not counted twice."""
+    """Rigs done, from what workers tell: those of a task that failed, or died with its worker, count no more."""
 
     def __init__(self, progress: Progress) -> None:
         self._progress = progress
@@ -206,21 +209,25 @@ class _Tally:
     def heard(self, event: tuple[float, dict[str, Any]]) -> None:
         """A worker says how far it is."""
         news = event[1]
-        with self._lock:
-            self.begun.add(news["task"])
-            self._partly[news["task"]] = news["done"]
-            self._show()
+        self.reached(news["task"], news["done"])
         self._progress.working(news["name"], f"{news['task']}: {news['done']} of {news['rigs']}")
 
-    def finished(self, task: ShardTask) -> None:
-        """A task is in the journal."""
+    def reached(self, task: str, done: int) -> None:
+        """So many rigs of a task are done."""
+        with self._lock:
+            self.begun.add(task)
+            self._partly[task] = done
+            self._show()
+
+    def finished(self, task: ShardTask, result: ShardResult) -> None:
+        """A task is in the journal, or could not be done."""
         with self._lock:
             self._partly.pop(task.name, None)
-            self._done += task.shard.rigs
+            self._done += 0 if result.damaged else task.shard.rigs
             self._show()
 
     def _show(self) -> None:
         known = self._done + sum(self._partly.values())
-        if known > self._shown:
+        if known != self._shown:
             self._progress.advance(known - self._shown)
             self._shown = known

@@ -14,8 +14,12 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Float, Int64
 
+from stages.wording import counted
+
 DRAWS = 2000
 PERCENTILES = (2.5, 97.5)
+FEW_SCENES = 5
+"""Fewer are too few to tell how scenes differ."""
 _SEED = 20251208
 
 
@@ -44,3 +48,14 @@ def interval(drawn: Float[np.ndarray, "draw"]) -> tuple[float, float] | None:
         return None
     low, high = np.percentile(known, PERCENTILES)
     return float(low), float(high)
+
+
+def reach(scenes: int, rigs: int) -> str:
+    """What intervals over so many scenes and rigs say nothing of, in a sentence; empty where all is well."""
+    if scenes >= FEW_SCENES:
+        return ""
+    if rigs < 2:
+        return "There is no interval, for there is 1 rig: another might say the opposite."
+    if scenes == 1:
+        return f"Intervals are over the {rigs} rigs of 1 scene: they say nothing of other scenes."
+    return f"Intervals are over {counted(scenes, 'scene')} only, which is too few: they are too narrow."

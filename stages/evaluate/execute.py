@@ -133,6 +133,7 @@ class _Table:
             cache=config.cache,
             run=None if config.run is None else str(config.run),
             student_sha256=self._plan.student_sha256,
+            trained_otherwise=self._plan.trained_otherwise,
             dataset=self._dataset.name,
             dataset_version=self._dataset.version,
             split=config.split,

@@ -12,7 +12,8 @@ from stages.device import choose_device
 from stages.evaluate.config import EvaluateConfig, metrics_file
 from stages.evaluate.files import data_label
 from stages.evaluate.protocol import Protocol, TruthName, protocol
-from stages.train.student import student_sha256
+from stages.evaluate.trained_on import trained_otherwise
+from stages.train.student import read_config, student_sha256
 
 
 @dataclass(frozen=True)
@@ -29,11 +30,19 @@ class EvaluationPlan:
     """Digest of the student's weights."""
     label: str = ""
     """What the names of results say of the data, where the run has results on others."""
+    trained_otherwise: tuple[str, ...] = ()
+    """What the student was trained on that the data are not."""
 
     @property
     def truths(self) -> tuple[TruthName, ...]:
         """What subjects are scored against."""
         return ("lidar", "dense") if self.config.dense and self.frames.record.dense_depth else ("lidar",)
+
+    def describe(self) -> list[str]:
+        """What is unusual of what would be done, one line each, for a person."""
+        if not self.trained_otherwise:
+            return []
+        return [f"doubtful {self.config.run} was trained on {'; '.join(self.trained_otherwise)}"]
 
     def output(self, by: Protocol) -> Path | None:
         """Where a protocol's result is written: into the run, if there is one."""
@@ -46,7 +55,7 @@ def plan(config: EvaluateConfig) -> EvaluationPlan:
     """Open the cache and check the run, change nothing.
 
     Raises CacheMissingError, CacheIncompleteError, ConfigError (protocol, device, a run that cannot be written),
-    EvaluationError (no student there) or TrainingError (one without weights).
+    EvaluationError (no student there) or TrainingError (one without weights or settings).
     """
     cache = Cache(config.cache)
     frames = cache.split(config.split)
@@ -58,10 +67,14 @@ def plan(config: EvaluateConfig) -> EvaluationPlan:
     names = frames.record.teachers_complete if config.teachers is None else config.teachers
     student = None if config.run is None else trained_student(config.run, config.cache)
     label = ""
+    otherwise: tuple[str, ...] = ()
     if config.run is not None:
         require_writable(config.run, "--run")
         choose_device(config.device)
         label = data_label(config.run, cache.manifest, config.split)
+    digest = None if student is None else student_sha256(student)
+    if config.run is not None and student is not None:
+        otherwise = trained_otherwise(config.run, read_config(student), cache.manifest, config.split)
     return EvaluationPlan(
         config=config,
         protocols=_protocols(config, cache),
@@ -69,8 +82,9 @@ def plan(config: EvaluateConfig) -> EvaluationPlan:
         frames=frames,
         teachers={name: cache.targets(config.split, name) for name in names},
         student_folder=student,
-        student_sha256=None if student is None else student_sha256(student),
+        student_sha256=digest,
         label=label,
+        trained_otherwise=otherwise,
     )
 
 

@@ -102,6 +102,8 @@ class Evaluation(Result):
     """Folder of the run whose student was scored."""
     student_sha256: str | None = None
     """Digest of the student's weights."""
+    trained_otherwise: tuple[str, ...] = ()
+    """What the student was trained on that this is not: other images, cameras or depths; or that it is these rigs."""
     dataset: str
     dataset_version: str
     split: str

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
@@ -13,6 +13,7 @@ from cache_schema.soft_targets import FAR_U
 
 DepthScale = Literal["depth", "log_depth", "disparity"]
 Precision = Literal["auto", "float32", "bfloat16", "float16"]
+Count = Annotated[int, Field(ge=1)]
 
 DEFAULT_EPOCHS = 20
 
@@ -23,9 +24,9 @@ class EncoderConfig(Record):
     layer_type: Literal["basic", "bottleneck"] = "basic"
     embedding_size: int = Field(default=64, ge=1)
     """Channels of the stem."""
-    depths: tuple[int, int, int, int] = (2, 2, 2, 2)
+    depths: tuple[Count, Count, Count, Count] = (2, 2, 2, 2)
     """Residual layers of each stage."""
-    hidden_sizes: tuple[int, int, int, int] = (64, 128, 256, 512)
+    hidden_sizes: tuple[Count, Count, Count, Count] = (64, 128, 256, 512)
     """Channels of each stage; their resolutions are 1/4, 1/8, 1/16 and 1/32 of the image."""
 
 
@@ -55,7 +56,7 @@ class StudentConfig(Record):
     cross_view: bool = True
     """Whether each view attends to its two neighbours at the coarsest scale."""
     cross_view_heads: int = Field(default=4, ge=1)
-    cross_view_grid: tuple[int, int] = (3, 5)
+    cross_view_grid: tuple[Count, Count] = (3, 5)
     """Rows and columns of tokens that each view shows to its neighbours."""
 
     @model_validator(mode="after")
@@ -67,8 +68,6 @@ class StudentConfig(Record):
                 f"decoder_channels {self.decoder_channels} must be a multiple of "
                 f"cross_view_heads {self.cross_view_heads}"
             )
-        if min(self.cross_view_grid) < 1:
-            raise ValueError(f"cross_view_grid {self.cross_view_grid} needs at least one row and one column")
         if self.image_size is not None and min(self.image_size) < 32:
             raise ValueError(f"image_size {self.image_size} must be at least 32 × 32 pixels")
         return self
@@ -137,8 +136,8 @@ class LossConfig(Record):
 class OptimizerConfig(Record):
     """AdamW; the learning rate rises linearly, then falls along a half cosine."""
 
-    lr: float = Field(default=5e-4, gt=0)
-    """The highest learning rate."""
+    lr: float = Field(default=5e-4, gt=0, le=1)
+    """The highest learning rate; AdamW moves every weight by up to so much in a step."""
     warmup_steps: int = Field(default=50, ge=0)
     """Steps in which the learning rate rises to `lr`; never more than a tenth of all steps."""
     floor: float = Field(default=0.05, ge=0, le=1)
@@ -147,6 +146,15 @@ class OptimizerConfig(Record):
     """For weights of layers; biases, normalisations and embeddings of places are not decayed."""
     clip_norm: float = Field(default=1.0, gt=0)
     """Gradients longer than this, over all weights together, are shortened to it."""
+
+    @model_validator(mode="after")
+    def _decays(self) -> OptimizerConfig:
+        if self.lr * self.weight_decay >= 1:
+            raise ValueError(
+                f"weight_decay {self.weight_decay:g} takes lr · weight_decay of every weight in a step, which with lr "
+                f"{self.lr:g} is all of it; expected less than {1 / self.lr:g}"
+            )
+        return self
 
 
 class LoaderConfig(Record):

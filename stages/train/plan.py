@@ -16,11 +16,13 @@ from cache_schema.errors import CacheMissingError, ConfigError, TrainingError
 from cache_schema.manifest import differing_fields, record_digest
 from cache_schema.places import require_writable
 from cache_schema.storage import LocalStorage
+from stages.crowd import refuse_crowd
 from stages.device import choose_device
 from stages.train import parcel
 from stages.train.augment.mirror import mirrored_pairs
 from stages.train.checkpoint import KEPT, TrainState, checkpoint_folder, checkpoints, read_state, stored_bytes
 from stages.train.config import TrainConfig, UnlabelledConfig
+from stages.train.doubts import doubts
 from stages.train.loader import RigDataset
 from stages.train.precision import refuse_unsupported
 from stages.train.readers import PREFETCH
@@ -147,10 +149,11 @@ class TrainPlan:
                 f"watched  every {counted(config.validation.every, 'step')} on {counted(rigs, 'rig')} of split"
                 f" {config.validation.split}",
             )
-        return lines
+        return lines + [f"doubtful {doubt}" for doubt in doubts(config, self.data, self.steps)]
 
     def _readers(self) -> str:
-        workers, batch = self.config.loader.workers, size(self.batch_bytes)
+        workers = min(self.config.loader.workers, max(self.steps - self.steps_done, 1))
+        batch = size(self.batch_bytes)
         if workers == 0:
             return f"none: this process reads batches of {batch} itself"
         way = "in memory files, not in /dev/shm" if parcel.SHARES_MEMORY else "sent: this system has no memory files"
@@ -164,6 +167,7 @@ def plan(config: TrainConfig, cache: str | Path, run: Path) -> TrainPlan:
     settings that contradict the cache, and for a folder that holds something else than a run or cannot be written,
     TrainingError for one that holds another run, or a disk without room for this one.
     """
+    refuse_crowd("loader.workers", config.loader.workers)
     opened = Cache(cache)
     frames = opened.split(config.split)
     if isinstance(opened.storage, LocalStorage) and run.resolve().is_relative_to(opened.storage.root.resolve()):

@@ -11,7 +11,7 @@ from pydantic import BaseModel
 
 from cache_schema import CacheWriter, ImageSpec
 from cache_schema.errors import CacheMismatchError, ConfigError
-from cache_schema.places import refuse_foreign, refuse_other_file, require_file, require_writable
+from cache_schema.places import instead_of_cache, refuse_foreign, refuse_other_file, require_file, require_writable
 from tests.contents import contents
 from tests.tiny_cache import dataset, write_tiny_cache
 
@@ -151,3 +151,21 @@ def test_a_bucket_that_holds_something_else_is_left_alone():
     ):
         pass
     assert storage.keys("") == ["train/frames/000000.jpg"]
+
+
+@pytest.mark.parametrize(
+    ("file", "said"),
+    [
+        ("ddad.json", "raw data of a dataset; make a cache of it with: fsmde cache-teacher --dataset ddad --root "),
+        ("v1.0-mini/sample.json", "fsmde cache-teacher --dataset nuscenes --root "),
+        ("dataset.json", "fsmde cache-teacher --dataset folder --root "),
+        ("provenance.json", "it is a training run, which goes to --run"),
+        ("zarr/zarr.json", "but there is one in it: "),
+        ("other.txt", "make one with: fsmde cache-teacher"),
+    ],
+)
+def test_what_lies_where_a_cache_was_expected(tmp_path: Path, file: str, said: str):
+    (tmp_path / file).parent.mkdir(exist_ok=True)
+    (tmp_path / file).touch()
+    assert said in instead_of_cache(tmp_path)
+    assert "it is a file, not the folder of a cache" in instead_of_cache(tmp_path / file)

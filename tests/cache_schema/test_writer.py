@@ -118,7 +118,7 @@ def test_another_dataset_does_not_mix(tmp_path: Path) -> None:
 def test_another_sample_list_or_teacher_does_not_mix(tmp_path: Path) -> None:
     write_tiny_cache(tmp_path / "zarr", splits=("train",))
     with open_writer(tmp_path / "zarr") as writer:
-        with pytest.raises(CacheMismatchError, match="rigs: 6 stored, 5 asked"):
+        with pytest.raises(CacheMismatchError, match="a split train of other samples: 6 rigs then, 5 now; ask for"):
             writer.add_split("train", split_record(5), ego_masks(IMAGE))
         with pytest.raises(CacheMismatchError, match=r"targets\.bins\.count: 16 stored, 32 asked"):
             writer.add_teacher("train", "tiny", teacher_record((64, 96), bins=BinSpec(count=32)))

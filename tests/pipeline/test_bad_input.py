@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -103,15 +104,20 @@ def test_all_damaged_files_are_named_at_once_and_their_samples_can_be_skipped(ca
     assert names == ["000000/000000", "000001/000001"]
     listed.unlink()
 
-    message = one_line(cache_world(raw, cache))
+    result = cache_world(raw, cache)
+    message = one_line(result)
+    assert re.findall(r"cache (\w+) .* (\d/\d)", result.stdout) == [("train", "2/4"), ("val", "2/4")], (
+        "what failed is open"
+    )
     assert all(str(path) in message for path in damaged)
     assert "what is finished is kept" in message
     assert f"their list for --skip-file is {listed}" in message
     assert sorted(path.name for path in (cache / ".fsmde/journal/train/frames").glob("0*.json")) == ["000001.json"]
 
     message = one_line(cache_world(raw, cache, "--skip-file", listed))
-    assert "rigs: 4 stored, 3 asked" in message
-    assert "its samples are not those of before" in message
+    assert "a split train of other samples: 4 rigs then, 3 now; none chosen or skipped then, skipped 000000/" in message
+    assert "ask for the same as then (files, --skip, --skip-file, --limit), or use another --cache" in message
+    assert not re.search("[0-9a-f]{13}", message)
     result = cache_world(raw, cache, "--skip-file", listed, "--overwrite")
     assert result.exit_code == 0, result.output
     assert "left out: 1 sample by name: 000000/000000" in result.output
@@ -146,7 +152,7 @@ def test_missing_files_are_skipped_by_name_or_refused_with_their_list(cache_worl
     again = last_file(raw, "rgb/CAMERA_09/*.jpg")
     again.unlink()
     message = one_line(cache_world(raw, cache))
-    assert "its samples are not those of before: 2 incomplete ones left out (000000 sample 000001 lacks" in message
+    assert "of other samples: 2 rigs then, 1 now (2 incomplete ones left out: 000000 sample 000001 lacks" in message
 
 
 @pytest.mark.parametrize("content", ["000000/000009\n", "nowhere\n", None])

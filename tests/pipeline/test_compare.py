@@ -55,11 +55,28 @@ def test_the_second_is_compared_with_the_first(cli: Cli, scored: Path, tmp_path:
     assert f"{100 * better:+.1f}" in result.output
     assert "lidar.0-10m.abs_rel" in found["figures"]
     assert (found["rigs"], found["scenes"]) == (3, 1)
+    assert "Intervals are over the 3 rigs of 1 scene: they say nothing of other scenes." in words(result.output)
+
+
+def words(printed: str) -> str:
+    return " ".join(printed.split())
+
+
+def test_a_single_rig_has_no_interval(cli: Cli, cache_world: Cli, world: Path, runs: Path) -> None:
+    assert cache_world(world, runs / "one", "--limit", "1").exit_code == 0
+    for name in ("a", "b"):
+        (runs / name / "metrics.json").unlink()
+        scored = cli("evaluate", "--cache", runs / "one", "--run", runs / name, "--device", "cpu")
+        assert "There is no interval, for there is 1 rig" in words(scored.output)
+    printed = words(cli("compare", runs / "a", runs / "b").output)
+    assert "95 %" not in printed
+    assert "There is no interval, for there is 1 rig: another might say the opposite." in printed
 
 
 def test_a_run_is_as_good_as_itself(cli: Cli, scored: Path) -> None:
     result = cli("compare", scored / "a", scored / "a")
-    assert "The second is better by +0.0 % at LiDAR points" in " ".join(result.output.split())
+    assert "The second is better by +0.0 % at LiDAR points" in words(result.output)
+    assert "Where an interval" not in result.output
 
 
 @pytest.mark.parametrize(
@@ -79,6 +96,17 @@ def test_a_run_that_was_not_scored(cli: Cli, runs: Path) -> None:
     assert f"fsmde evaluate --cache ZARR --run {runs / 'a'} --split val --protocol network" in message
     assert "--protocol FILE.yaml" in one_line(cli("compare", runs / "a", runs / "b", "--protocol", "near"))
     assert "nowhere: no such folder" in one_line(cli("compare", runs / "a", runs / "nowhere"))
+
+
+def test_a_student_trained_on_other_data_says_so(cli: Cli, cache_world: Cli, world: Path, runs: Path) -> None:
+    assert cache_world(world, runs / "larger", "--height", "96", "--width", "128").exit_code == 0
+    (runs / "a" / "metrics.json").unlink()
+    result = cli("evaluate", "--cache", runs / "larger", "--run", runs / "a", "--device", "cpu")
+    assert result.exit_code == 0, result.output
+    assert f"doubtful {runs / 'a'} was trained on images of 96 × 64, not 128 × 96" in result.output
+    assert json.loads((runs / "a" / "metrics.json").read_text())["trained_otherwise"] == [
+        "images of 96 × 64, not 128 × 96"
+    ]
 
 
 def test_other_rigs(cli: Cli, cache_world: Cli, world: Path, runs: Path) -> None:

@@ -47,6 +47,32 @@ def test_names_are_printed_as_they_are(capsys: pytest.CaptureFixture[str]) -> No
     assert all(printed.count(name) >= 3 for name in NAMES), printed
 
 
+def test_a_rate_is_over_all_the_time_and_not_that_of_a_clock(capsys: pytest.CaptureFixture[str]) -> None:
+    now = 0.0
+    bar = ProgressBar(terminal(), "rigs")
+    bar._progress.get_time = lambda: now
+    with bar as progress:
+        progress.begin("goes on", 12, done=8)
+        now = 0.001
+        for _ in range(3):
+            progress.advance()
+        now = 6.0
+        progress.begin("slow", 100)
+        now = 106.0
+        progress.advance()
+    printed = " ".join(capsys.readouterr().out.split())
+    assert "11/12 0.50 rigs/s 0:00:06 left 0:00:02" in printed
+    assert "1/100 36.0 rigs/h 0:01:40 left 2:45:00" in printed
+
+
+def test_what_took_no_time_has_no_rate(capsys: pytest.CaptureFixture[str]) -> None:
+    with ProgressBar(terminal(), "rigs") as progress:
+        progress.begin("all at once", 2)
+        progress.advance()
+        progress.advance()
+    assert "rigs/s" not in capsys.readouterr().out
+
+
 @pytest.mark.parametrize("encoding", ["ascii", "latin-1", "cp1252", "koi8-r"])
 def test_what_a_terminal_lacks_is_printed_in_ascii(monkeypatch: pytest.MonkeyPatch, encoding: str) -> None:
     stream = io.TextIOWrapper(io.BytesIO(), encoding=encoding)

@@ -11,6 +11,7 @@ from cache_schema.errors import ConfigError
 from pipeline import config
 from pipeline.yaml_text import YamlTextError, parse_yaml
 from stages.cache_teacher.config import CacheTeacherConfig
+from stages.cache_teacher.datasets.street.spec import StreetSpec
 from stages.train.config import TrainConfig
 
 
@@ -89,13 +90,29 @@ def test_of_several_assignments_the_last_counts() -> None:
 @pytest.mark.parametrize(
     ("assignment", "found"),
     [
-        ("optimizer.lr=.inf", r"optimizer\.lr: expected a finite number \(got inf\)"),
-        ("optimizer.lr=1e400", "expected a finite number"),
+        ("optimizer.clip_norm=.inf", r"optimizer\.clip_norm: expected a finite number \(got inf\)"),
+        ("optimizer.clip_norm=1e400", "expected a finite number"),
+        ("optimizer.lr=.inf", r"optimizer\.lr: .*\(got inf\)"),
         ("ema=.nan", "ema: "),
         ("losses.kl=nan", "losses.kl: "),
         ("steps=99999999999999999999", "steps: expected a number that fits 64 bits"),
         ("steps=" + "9" * 5000, "not valid YAML"),
         ('encoder_weights="a\\0b"', "encoder_weights: expected text without a zero byte"),
+        ("losses.ckd=true", r"losses\.ckd: expected a number \(got true\)"),
+        ("losses={ckd: false}", r"losses\.ckd: expected a number \(got false\)"),
+        ("seed=true", r"seed: expected a number \(got true\)"),
+        ("augment.crop.zoom=[true, 1.5]", r"augment\.crop\.zoom\.0: expected a number \(got true\)"),
+        ("losses.facing=1", r"losses\.facing: expected true or false \(got 1\)"),
+        ("losses.certainty='0'", r"losses\.certainty: expected true or false without quotation marks \(got '0'\)"),
+        ("steps='3'", r"steps: expected a number without quotation marks \(got '3'\)"),
+        ("unlabelled.cache=true", r"unlabelled\.cache: expected text \(got true\)"),
+        ("optimizer.lr=0", r"optimizer\.lr: .*greater than 0"),
+        ("optimizer.lr=1e9", r"optimizer\.lr: .*less than or equal to 1"),
+        ("optimizer.weight_decay=1e9", r"weight_decay 1e\+09 takes .* expected less than 2000"),
+        ("losses.view_relation=-1", r"losses\.view_relation: .*greater than or equal to 0"),
+        ("seed=-1", r"seed: .*greater than or equal to 0"),
+        ("steps=0", r"steps: .*greater than or equal to 1"),
+        ("student.encoder.depths=[0, 2, 2, 2]", r"student\.encoder\.depths\.0: .*greater than or equal to 1"),
         ("optimizer={lr: 1, lr: 2}", "the key 'lr' twice"),
         ("encoder_weights=~nobody-is-called-so/x", "no home folder for ~nobody-is-called-so"),
     ],
@@ -105,9 +122,29 @@ def test_settings_that_no_run_could_use(assignment: str, found: str) -> None:
         settings(assignment)
 
 
+def test_values_that_may_be_written_otherwise() -> None:
+    assert settings("losses.ckd=1", "losses.facing=yes", "unlabelled.cache=2024").unlabelled is not None
+    street = config.build(StreetSpec, None, ["train.towns=['0-2', 9]"], {})
+    assert street.train is not None
+    assert street.train.towns == (0, 1, 2, 9)
+
+
 def test_a_change_under_two_spellings_is_refused() -> None:
     with pytest.raises(ConfigError, match=r"train\.seed is set twice"):
         config.assigned({}, {"train.seed": 1, "train": {"seed": 2}})
+
+
+def test_keys_with_dots_are_for_the_command_line(tmp_path: Path) -> None:
+    file = tmp_path / "settings.yaml"
+    file.write_text("optimizer.lr: 1e-3\n")
+    nested = (
+        r"unknown key 'optimizer\.lr'; settings in a file are nested, as optimizer: \{lr: …\}; .* --set optimizer\.lr=…"
+    )
+    with pytest.raises(ConfigError, match=nested):
+        config.build(TrainConfig, file, (), {})
+    file.write_text("student: {encoder.x.y: 3}\n")
+    with pytest.raises(ConfigError, match=r"as encoder: \{x: \{y: …\}\}; .* --set student\.encoder\.x\.y=…"):
+        config.build(TrainConfig, file, (), {})
 
 
 @pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-8"])

@@ -31,11 +31,10 @@ from pipeline.report.run.tables import (
 from pipeline.report.tables import Table
 from pipeline.study.table import ABOUT_CROSS_VIEW, TRUTHS
 from stages.cache_teacher.sheet import columns
+from stages.evaluate.bootstrap import reach
 from stages.evaluate.result import Evaluation, Kind, Score
 from stages.wording import counted
 
-FEW_SCENES = 5
-"""With fewer, the bootstrap says little."""
 PARTS: dict[str, tuple[Kind, ...]] = {
     "By depth, place and condition": ("depth", "place", "condition"),
     "By scene": ("scene",),
@@ -124,8 +123,10 @@ def about_scores(contents: Contents) -> str:
         "In brackets 95 % intervals over scenes and rigs: what other drives might have shown, not what training again "
         "would.",
     ]
-    if scenes < FEW_SCENES:
-        says.append(f"Here they are over {counted(scenes, 'scene')} only, which is too few: they are too narrow.")
+    if otherwise := contents.main.trained_otherwise:
+        says.append(f"The student was trained on {'; '.join(otherwise)}.")
+    if limits := reach(scenes, contents.main.rigs):
+        says.append(limits)
     says.append(
         "Figures are unscaled unless a row says otherwise; SILog is times 100. Teachers have no scale of their own: "
         "they are fitted to the LiDAR of each image, by least squares in disparity, or by medians only."

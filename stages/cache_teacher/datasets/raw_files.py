@@ -187,7 +187,7 @@ def _npz_data(path: Path, bad: Callable[[Path, str], DatasetError]) -> Iterator[
             yield file
     except _BAD_NPZ as error:
         refuse_pointer(path)
-        raise bad(path, _what_is_at(path) or one_line(error)) from error
+        raise bad(path, _what_is_at(path) or what_it_says(error)) from error
 
 
 def _what_is_at(path: Path) -> str | None:
@@ -209,7 +209,7 @@ def _decode(data: bytes, path: Path, mode: str) -> np.ndarray:
             return strict_images.pixels(image, data, mode)
     except _BAD_IMAGE as error:
         unknown = "unknown format" if isinstance(error, UnidentifiedImageError) else None
-        found = what_it_is(data) or unknown or one_line(error)
+        found = what_it_is(data) or unknown or what_it_says(error)
         raise DatasetError(f"{path}: does not decode ({found}); expected an undamaged JPEG or PNG; {REMEDY}") from error
 
 
@@ -250,6 +250,6 @@ def _bad_depth(path: Path, found: str) -> DatasetError:
     )
 
 
-def one_line(error: BaseException) -> str:
+def what_it_says(error: BaseException) -> str:
     """What an error says, for a message of one line; its class where it says nothing."""
     return " ".join(str(error).split()) or type(error).__name__

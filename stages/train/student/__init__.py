@@ -5,7 +5,7 @@ All that another stage needs of stage 2 is exported here.
 
 from stages.train.config import EncoderConfig, StudentConfig
 from stages.train.images import resize_images
-from stages.train.student.files import load_student, save_student, student_sha256
+from stages.train.student.files import load_student, read_config, save_student, student_sha256
 from stages.train.student.model import Student, StudentOutput
 
 __all__ = [
@@ -14,6 +14,7 @@ __all__ = [
     "StudentConfig",
     "StudentOutput",
     "load_student",
+    "read_config",
     "resize_images",
     "save_student",
     "student_sha256",

@@ -17,6 +17,7 @@ from stages.evaluate.protocol import ProtocolSettings
 from stages.evaluate.result import Evaluation
 from stages.evaluate.subjects import Subject
 from stages.progress import Silent
+from stages.train.config import StudentConfig
 from tests.tiny_cache import write_tiny_cache
 
 
@@ -37,6 +38,7 @@ def constant(depth_m: float) -> Subject:
 def planned(cache: Path, run: Path, *protocols: str | ProtocolSettings) -> EvaluationPlan:
     (run / "student").mkdir(parents=True, exist_ok=True)
     (run / "student" / "model.safetensors").write_bytes(b"weights")
+    (run / "student" / "config.json").write_text(StudentConfig().model_dump_json())
     return plan(EvaluateConfig(cache=str(cache), run=run, protocols=protocols or ("native",), teachers=()))
 
 

@@ -1,5 +1,6 @@
 import math
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -7,7 +8,15 @@ from cache_schema import Cache, CacheWriter, ImageSpec
 from cache_schema.errors import CacheIncompleteError, CacheMissingError, ConfigError, TrainingError
 from stages.progress import Silent
 from stages.train import execute as stage
-from stages.train.config import AugmentConfig, CropConfig, LoaderConfig, LossConfig, OptimizerConfig, TrainConfig
+from stages.train.config import (
+    AugmentConfig,
+    CropConfig,
+    LoaderConfig,
+    LossConfig,
+    OptimizerConfig,
+    TrainConfig,
+    ValidationConfig,
+)
 from stages.train.execute import execute
 from stages.train.plan import plan
 from stages.train.resolve import resolve
@@ -51,6 +60,39 @@ def test_a_plan_says_in_a_few_lines_what_would_be_done(cache: Path, tmp_path: Pa
     text = "\n".join(plan(small_config(), cache, tmp_path / "run").describe())
     for word in ("tiny", "train", "6 rigs of 4 views", "96 × 64", "16 bins", "4 of 2 rigs", "0 done"):
         assert word in text
+
+
+@pytest.mark.parametrize(
+    ("changes", "doubt"),
+    [
+        (
+            {"loader": LoaderConfig(workers=0, batch_rigs=8)},
+            "loader.batch_rigs 8 is more than the 6 rigs of split train",
+        ),
+        (
+            {"validation": ValidationConfig(every=9)},
+            "validation.every 9 is more than the 4 steps: one score, at the end",
+        ),
+        (
+            {"validation": ValidationConfig(every=2, patience=2)},
+            "patience 2 can stop nothing: there are 2 scores in all",
+        ),
+        ({"validation": ValidationConfig()}, None),
+        ({}, None),
+    ],
+)
+def test_a_plan_says_which_settings_hardly_mean_what_they_say(
+    cache: Path, tmp_path: Path, changes: dict[str, Any], doubt: str | None
+):
+    said = [line for line in plan(small_config(**changes), cache, tmp_path / "run").describe() if "doubtful" in line]
+    assert len(said) == (doubt is not None)
+    assert doubt is None or doubt in said[0]
+
+
+def test_more_readers_than_a_machine_can_use(cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("os.cpu_count", lambda: 2)
+    with pytest.raises(ConfigError, match=r"loader\.workers 1000 on 2 cores; expected at most 64"):
+        plan(small_config(loader=LoaderConfig(workers=1000)), cache, tmp_path / "run")
 
 
 def test_a_plan_sees_how_far_a_run_is(cache: Path, trained: Path):

@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Float
 
 from cache_schema.errors import ConfigError, DatasetError
-from stages.cache_teacher.datasets.raw_files import one_line, read_bytes, refuse_pointer
+from stages.cache_teacher.datasets.raw_files import read_bytes, refuse_pointer, what_it_says
 
 NPZ_ARRAYS = ("points", "data")
 COLUMNS = range(3, 9)
@@ -71,7 +71,7 @@ def _npz(path: Path) -> np.ndarray:
                 raise _bad(path, f"it has the arrays {', '.join(arrays) or 'none'}, none of {', '.join(NPZ_ARRAYS)}")
             return np.asarray(arrays[name])
     except (*_BAD, zipfile.BadZipFile, zlib.error) as error:
-        raise _bad(path, one_line(error)) from error
+        raise _bad(path, what_it_says(error)) from error
 
 
 def _pcd(path: Path) -> np.ndarray:
@@ -83,7 +83,7 @@ def _pcd(path: Path) -> np.ndarray:
         return np.asarray(PointCloud.from_path(path).numpy(("x", "y", "z")))
     except _BAD as error:
         refuse_pointer(path)
-        raise _bad(path, one_line(error)) from error
+        raise _bad(path, what_it_says(error)) from error
 
 
 def _ply(path: Path) -> np.ndarray:
@@ -96,7 +96,7 @@ def _ply(path: Path) -> np.ndarray:
         return np.stack([np.asarray(vertex[axis], np.float64) for axis in "xyz"], axis=1)
     except (*_BAD, PlyParseError) as error:
         refuse_pointer(path)
-        raise _bad(path, one_line(error)) from error
+        raise _bad(path, what_it_says(error)) from error
 
 
 def _bad(path: Path, found: str) -> DatasetError:

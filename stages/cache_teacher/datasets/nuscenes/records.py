@@ -17,7 +17,7 @@ from typing import Annotated, Any, Generic, TypeVar
 from pydantic import AfterValidator, TypeAdapter, ValidationError
 
 from cache_schema.errors import DatasetError
-from stages.cache_teacher.datasets.raw_files import one_line
+from stages.cache_teacher.datasets.raw_files import what_it_says
 from stages.json_text import BadJsonError, Int64, json_text
 
 LIDAR = "LIDAR_TOP"
@@ -200,7 +200,7 @@ def _read(
     except FileNotFoundError as error:
         raise DatasetError(f"{path}: is missing; {expected}") from error
     except (OSError, ValueError, RecursionError) as error:
-        damage = str(error) if isinstance(error, BadJsonError) else f"cannot be read ({one_line(error)})"
+        damage = str(error) if isinstance(error, BadJsonError) else f"cannot be read ({what_it_says(error)})"
         raise DatasetError(f"{path}: {damage}; {expected}") from error
     if not isinstance(found, list):
         raise DatasetError(f"{path}: is not a list; {expected}")
