@@ -46,7 +46,8 @@ def _differences(trained: _TrainedOn | None, student: StudentConfig, manifest: M
         yield f"images of {_size(size)}, not {_size((manifest.image.height, manifest.image.width))}"
     if trained is not None:
         yield from _other_cameras(trained.dataset, here)
-    if student.d_max_m != here.far_m:
+    usual = student.d_max_m if trained is None else trained.dataset.far_m  # a range that was chosen surprises nobody
+    if usual != here.far_m:
         yield f"depths of {student.d_min_m:g} to {student.d_max_m:g} m, not to {here.far_m:g} m"
     if trained is not None and trained.identity == (here.name, here.version, manifest.splits[split].samples_sha256):
         yield "the very rigs that are scored"

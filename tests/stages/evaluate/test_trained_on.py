@@ -37,6 +37,7 @@ def changed(manifest: Manifest, part: str, **values: Any) -> Manifest:
 
 def test_on_data_like_those_of_training_nothing_is_said(manifest: Manifest, run: Path) -> None:
     assert trained_otherwise(run, STUDENT, manifest, "val") == ()
+    assert trained_otherwise(run, STUDENT.model_copy(update={"d_max_m": 120}), manifest, "val") == (), "it was chosen"
 
 
 @pytest.mark.parametrize(
