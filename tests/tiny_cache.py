@@ -51,14 +51,17 @@ def teacher_identity() -> TeacherIdentity:
     )
 
 
-def teacher_record(size_hw: tuple[int, int], **targets: object) -> TeacherRecord:
+def teacher_record(
+    size_hw: tuple[int, int], kind: TeacherKind = TeacherKind.DISPARITY_AFFINE_INVARIANT, **targets: object
+) -> TeacherRecord:
     spec = {
         "height": size_hw[0] // 4,
         "width": size_hw[1] // 4,
         "bins": BinSpec(count=16, spacing="uniform"),
         "token_grid": (2, 3),
     }
-    return TeacherRecord(identity=teacher_identity(), targets=TargetSpec.model_validate(spec | targets))
+    identity = teacher_identity().model_copy(update={"kind": kind})
+    return TeacherRecord(identity=identity, targets=TargetSpec.model_validate(spec | targets))
 
 
 def split_record(rigs: int, shard_rigs: int = 4, *, dense_depth: bool = False) -> SplitRecord:
@@ -112,10 +115,17 @@ def rig_frames(rig: int, image: ImageSpec) -> RigFrames:
 def targets_of(rig: int, spec: TargetSpec) -> Moments:
     """What a perfect teacher would say: u from the true disparity of every view."""
     disparity = 1 / depth_of(rig, (spec.height, spec.width))
-    low = disparity.min(axis=(1, 2), keepdims=True)
-    high = disparity.max(axis=(1, 2), keepdims=True)
-    u = (disparity - low) / (high - low)
+    low, span = (each[:, :1, None] for each in raw_scale_of(rig, spec, np.float64))
+    u = (disparity - low) / span
     return Moments(u, certain_spread(u, spec.bins))
+
+
+def raw_scale_of(rig: int, spec: TargetSpec, dtype: type = np.float32) -> tuple[np.ndarray, np.ndarray]:
+    """Low and span (V, P) of the true disparity, in 1/m, the same in all test-time views."""
+    disparity = 1 / depth_of(rig, (spec.height, spec.width))
+    low, high = disparity.min(axis=(1, 2)), disparity.max(axis=(1, 2))
+    views = (1, max(spec.test_time_views, 1))
+    return np.tile(low[:, None], views).astype(dtype), np.tile((high - low)[:, None], views).astype(dtype)
 
 
 def relation_of(rig: int, spec: TargetSpec) -> np.ndarray:
@@ -169,12 +179,14 @@ def write_tiny_cache(
                 continue
             record = teacher_record(size_hw, **targets)
             soft = writer.add_teacher(split, "tiny", record)
+            scale = ("disparity_low", "disparity_span") if record.targets.test_time_views else ()
             for shard in soft.pending():
                 rows = [
                     {
                         **encode(targets_of(rig, record.targets), record.targets),
                         "view_relation": relation_of(rig, record.targets),
                         **({"feature": feature_of(rig, record.targets)} if record.targets.feature_channels else {}),
+                        **dict(zip(scale, raw_scale_of(rig, record.targets), strict=False)),
                     }
                     for rig in range(shard.start, shard.stop)
                 ]

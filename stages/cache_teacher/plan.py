@@ -10,6 +10,7 @@ from cache_schema import DatasetIdentity, ImageSpec
 from cache_schema.agreement import refuse_another_place, refuse_other_split, stored_manifest
 from cache_schema.errors import CacheMismatchError, ConfigError
 from cache_schema.manifest import ego_masks_digest, no_ego_masks
+from cache_schema.manifest_file import cache_exists, read_manifest
 from cache_schema.places import require_writable
 from cache_schema.storage import LocalStorage, open_storage
 from cache_schema.verify import refuse_without_journal
@@ -32,6 +33,8 @@ class CachePlan:
     identity: DatasetIdentity
     ego_masks: EgoMasks | None
     teacher_name: str
+    keeps_raw_scale: bool
+    """Whether the targets have the teacher's raw scale: not where the cache began them without it."""
     splits: tuple[SplitPlan, ...]
 
     @property
@@ -59,6 +62,8 @@ class CachePlan:
             f"images   {width} × {height}, {self.config.image.encoding}",
             f"teacher  {self.config.teacher.id}, in the cache as {self.teacher_name}",
         ]
+        if not self.keeps_raw_scale:
+            lines.append(f"{'':8} its targets were begun without raw scale and go on so; --overwrite makes them anew")
         if self.ego_masks is not None:
             lines += self.ego_masks.describe(sample.scene for split in self.splits for sample in split.samples)
         if self.config.overwrite:
@@ -98,6 +103,7 @@ def plan(config: CacheTeacherConfig) -> CachePlan:
         identity=identity,
         ego_masks=masks,
         teacher_name=teacher_name,
+        keeps_raw_scale=config.overwrite or not _begun_without_raw_scale(config.cache, teacher_name),
         splits=splits,
     )
     storage = open_storage(config.cache)
@@ -147,6 +153,13 @@ def _refuse_other(
                 if known.samples_sha256 == split.record.samples_sha256:
                     raise
                 raise CacheMismatchError(f"{error}{_other_samples(split)}") from error
+
+
+def _begun_without_raw_scale(cache: str, teacher: str) -> bool:
+    """Whether the cache has targets of the teacher from before raw scales were kept."""
+    storage = open_storage(cache)
+    stored = read_manifest(storage).teachers.get(teacher) if cache_exists(storage) else None
+    return stored is not None and not stored.targets.test_time_views
 
 
 def _other_samples(split: SplitPlan) -> str:
