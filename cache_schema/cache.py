@@ -143,8 +143,8 @@ class FrameReader(Sequence[CachedRig]):
             timestamp=int(self._arrays.row("timestamp", i)),
             images=self.images(i),
             lidar=self.lidar(i),
-            intrinsics_px=self._arrays.row("intrinsics", i),
-            rig_from_camera=self._arrays.row("rig_from_camera", i),
+            intrinsics_px=self.intrinsics_px(i),
+            rig_from_camera=self.rig_from_camera(i),
             world_from_camera=self._arrays.row("world_from_camera", i),
             world_from_rig=self._arrays.row("world_from_rig", i),
             ego_mask=self.ego_mask(i),
@@ -153,6 +153,14 @@ class FrameReader(Sequence[CachedRig]):
     def scene(self, i: int) -> str:
         """Name of the scene of a rig."""
         return _text(self._arrays.row("scene", i))
+
+    def intrinsics_px(self, i: int) -> Float32[np.ndarray, "V 3 3"]:
+        """K of each camera of a rig, in native pixels."""
+        return self._arrays.row("intrinsics", i)
+
+    def rig_from_camera(self, i: int) -> Float64[np.ndarray, "V 4 4"]:
+        """Pose of each camera of a rig in its vehicle."""
+        return self._arrays.row("rig_from_camera", i)
 
     def images(self, i: int) -> UInt8[np.ndarray, "V H W 3"]:
         """The images of a rig, decoded."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
@@ -154,11 +155,13 @@ def write_tiny_cache(
     splits: tuple[str, ...] = ("train", "val"),
     lidar_of: tuple[str, ...] | None = None,
     dense_depth: bool = False,
+    scale: Sequence[float] = (1, 1, 1, 1),
     **targets: object,
 ) -> Location:
     """Write a cache of `rigs` rigs per split, with a perfect teacher named `tiny` unless told otherwise.
 
-    `path` is a folder or a URL. Splits that are not in `lidar_of` have no point.
+    `path` is a folder or a URL. Splits that are not in `lidar_of` have no point. The teacher's raw disparity, where it
+    is stored, is the true one of each view times its `scale`.
     """
     image = ImageSpec.model_validate({"height": size_hw[0], "width": size_hw[1], "encoding": image_encoding})
     split_of = split_record(rigs, dense_depth=dense_depth)
@@ -179,14 +182,18 @@ def write_tiny_cache(
                 continue
             record = teacher_record(size_hw, **targets)
             soft = writer.add_teacher(split, "tiny", record)
-            scale = ("disparity_low", "disparity_span") if record.targets.test_time_views else ()
+            raw = ("disparity_low", "disparity_span") if record.targets.test_time_views else ()
+            factor = np.array(scale, np.float32)[:, None]
             for shard in soft.pending():
                 rows = [
                     {
                         **encode(targets_of(rig, record.targets), record.targets),
                         "view_relation": relation_of(rig, record.targets),
                         **({"feature": feature_of(rig, record.targets)} if record.targets.feature_channels else {}),
-                        **dict(zip(scale, raw_scale_of(rig, record.targets), strict=False)),
+                        **{
+                            name: each * factor
+                            for name, each in zip(raw, raw_scale_of(rig, record.targets), strict=bool(raw))
+                        },
                     }
                     for rig in range(shard.start, shard.stop)
                 ]
