@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Bool, Float16, Float32, Float64, UInt8
+from jaxtyping import Bool, Float16, Float32, Float64, Int32, UInt8
 
 from cache_schema.arrays import DENSE_DEPTH, DISPARITY_LOW, DISPARITY_SPAN, EGO_MASK, FEATURE, RAW_SCALE, VIEW_RELATION
 from cache_schema.errors import CacheCorruptError, CacheIncompleteError, CacheMissingError
@@ -174,9 +174,13 @@ class FrameReader(Sequence[CachedRig]):
             decode_jpeg(files[start:end], spec, out=image)
         return images
 
+    def lidar_count(self, i: int) -> Int32[np.ndarray, "V"]:
+        """How many LiDAR points each camera of a rig sees."""
+        return self._arrays.row("lidar_count", i)
+
     def lidar(self, i: int) -> tuple[LidarView, ...]:
         """The LiDAR points of a rig, per camera."""
-        ends = np.cumsum(self._arrays.row("lidar_count", i)).tolist()
+        ends = np.cumsum(self.lidar_count(i)).tolist()
         uv = self._arrays.rig("lidar_uv", i, ends[-1]).T
         depth = self._arrays.rig("lidar_depth", i, ends[-1])
         return tuple(LidarView(uv[start:end], depth[start:end]) for start, end in pairwise([0, *ends]))

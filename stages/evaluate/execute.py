@@ -18,9 +18,10 @@ from stages.evaluate.protocol import Protocol
 from stages.evaluate.result import Evaluation
 from stages.evaluate.rig_scores import RigScores, rig_scores_file, write_rig_scores
 from stages.evaluate.scoring import Scorer
-from stages.evaluate.subjects import Maps, Subject, student_subject, teacher_subject
+from stages.evaluate.subjects import Maps, Subject, metric_teacher_subject, student_subject, teacher_subject
 from stages.evaluate.truth import Truth, dense_truth, lidar_truth
 from stages.progress import Progress
+from stages.train.metric_teacher import fit_metric_teacher
 from stages.train.student import load_student
 from stages.wording import counted
 
@@ -28,9 +29,10 @@ from stages.wording import counted
 def execute(plan: EvaluationPlan, progress: Progress, *, code_version: str) -> tuple[Evaluation, ...]:
     """Score all subjects by every protocol and write the results, in the order of the protocols.
 
-    Raises EvaluationError on a prediction that is not a number, and where there is no point to compare with.
+    Raises EvaluationError on a prediction that is not a number, and where there is no point to compare with; and
+    TrainingError where a teacher cannot be made metric.
     """
-    subjects = _subjects(plan)
+    subjects = [*_subjects(plan), *_metric_teachers(plan, progress)]
     tables = [_Table(plan, protocol, subjects) for protocol in plan.protocols]
     names: list[tuple[str, str]] = []
     progress.begin(f"evaluate {plan.config.split}", len(plan.frames))
@@ -59,6 +61,19 @@ def _subjects(plan: EvaluationPlan) -> list[Subject]:
     if plan.student_folder is not None:
         students.append(student_subject(load_student(plan.student_folder, choose_device(plan.config.device))))
     return [*students, *(teacher_subject(name, targets) for name, targets in plan.teachers.items())]
+
+
+def _metric_teachers(plan: EvaluationPlan, progress: Progress) -> list[Subject]:
+    """The teachers, fitted to the LiDAR of a split as the plan asks. Raises the errors of `fit_metric_teacher`."""
+    config, found = plan.config, list[Subject]()
+    if config.metric_from is None:
+        return found
+    for name in plan.teachers:
+        teacher = fit_metric_teacher(plan.cache, config.metric_from, name, config.metric_teacher, progress)
+        for line in teacher.describe():
+            progress.note(line)
+        found.append(metric_teacher_subject(teacher, teacher.rigs(plan.cache, config.split)))
+    return found
 
 
 class _Table:

@@ -3,6 +3,7 @@
 from stages.train.metric_teacher.config import MetricTeacherConfig
 from stages.train.metric_teacher.files import load_metric_teacher, save_metric_teacher
 from stages.train.metric_teacher.fit import fit_metric_teacher
+from stages.train.metric_teacher.rigs import RigReader
 from stages.train.metric_teacher.teacher import CrossFit, MetricTeacher, MetricTeacherRecord
 
 __all__ = [
@@ -10,6 +11,7 @@ __all__ = [
     "MetricTeacher",
     "MetricTeacherConfig",
     "MetricTeacherRecord",
+    "RigReader",
     "fit_metric_teacher",
     "load_metric_teacher",
     "save_metric_teacher",

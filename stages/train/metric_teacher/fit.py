@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from cache_schema import Cache
 from cache_schema.errors import ConfigError, TrainingError
 from cache_schema.manifest import record_digest
+from stages.progress import Progress, Silent
 from stages.train.metric_teacher.config import MetricTeacherConfig
 from stages.train.metric_teacher.cues import Points, RigCues, choose, stack
 from stages.train.metric_teacher.head import Limits, ScaleHead, ScaleShift, l_gt
@@ -26,15 +27,19 @@ _LARGEST_GRADIENT = 1.0
 
 
 def fit_metric_teacher(
-    cache: Cache, split: str, teacher: str, config: MetricTeacherConfig | None = None
+    cache: Cache,
+    split: str,
+    teacher: str,
+    config: MetricTeacherConfig | None = None,
+    progress: Progress | None = None,
 ) -> MetricTeacher:
-    """Fit scale and shift of a teacher's views to the LiDAR points of a split.
+    """Fit scale and shift of a teacher's views to the LiDAR points of a split, whose rigs are read once.
 
     Raises ConfigError for a split without LiDAR, and TrainingError where it has a single scene with points, or where
     the fit is no better than one scale for all views on rigs that it did not see; and the errors of `RigReader`.
     """
     reader = RigReader(cache, split, teacher, config or MetricTeacherConfig())
-    labelled = [i for i in range(len(reader)) if any(len(view.depth_m) for view in reader.frames.lidar(i))]
+    labelled = [i for i in range(len(reader)) if reader.frames.lidar_count(i).any()]
     if not labelled:
         raise ConfigError(
             f"{cache.location}: the rigs of split {split} have no LiDAR point, from which the scale of teacher"
@@ -43,7 +48,9 @@ def fit_metric_teacher(
     scenes = [reader.frames.scene(i) for i in labelled]
     fold_of = _folds(scenes, reader.config, f"{cache.location}: split {split}")
     ground_z_m = reader.ground_height_m(labelled) if reader.config.ground else None
-    cues, points = _read(reader, labelled, ground_z_m)
+    progress = progress or Silent()
+    progress.begin(f"fit metric teacher {teacher}", len(labelled))
+    cues, points = _read(reader, labelled, ground_z_m, progress)
     fold = torch.tensor([fold_of[scene] for scene in scenes])
     heads = [_fit(choose(cues, fold != k), choose(points, fold != k), reader) for k in range(int(fold.max()) + 1)]
     limits_m = reader.limits_m
@@ -78,12 +85,15 @@ def _folds(scenes: Sequence[str], config: MetricTeacherConfig, where: str) -> di
     return {names[scene]: place % min(config.folds, len(names)) for place, scene in enumerate(order)}
 
 
-def _read(reader: RigReader, rigs: Sequence[int], ground_z_m: float | None) -> tuple[RigCues, Points]:
+def _read(
+    reader: RigReader, rigs: Sequence[int], ground_z_m: float | None, progress: Progress
+) -> tuple[RigCues, Points]:
     cues, points = [], []
     for rig in rigs:
         seen = reader.read(rig, ground_z_m)
         cues.append(seen.cues)
         points.append(reader.points(rig, seen))
+        progress.advance()
     return stack(cues), stack(points)
 
 

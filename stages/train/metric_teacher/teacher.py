@@ -111,11 +111,10 @@ class MetricTeacher:
         """What it is and what it is worth, one line each, for a person."""
         config, found = self.record.config, self.record.cross_fit
         ground = self.record.ground_z_m
-        told = ["the camera"]
-        told += ["raw scale"] * config.raw_scale + ["features"] * bool(config.features)
-        told += [] if ground is None else [f"the ground, {ground:.2f} m above the rig's origin"]
+        told = ["camera"] + ["raw scale"] * config.raw_scale + ["features"] * bool(config.features)
+        told += [] if ground is None else [f"the ground {ground:.2f} m above the rig's origin"]
         return [
-            f"metric   teacher {self.record.teacher}: scale and shift of each view from {', '.join(told)};"
+            f"metric   teacher {self.record.teacher}: scale and shift of each view by {', '.join(told)};"
             f" fitted to {counted(found.rigs, 'rig')} of {counted(found.scenes, 'scene')}",
             f"         AbsRel {found.abs_rel:.3f} at LiDAR points of scenes that were not fitted; one scale for all"
             f" views {found.one_scale_abs_rel:.3f}",

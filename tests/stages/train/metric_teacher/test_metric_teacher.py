@@ -44,7 +44,7 @@ def test_it_is_better_than_one_scale_for_all_on_scenes_that_it_did_not_see(teach
     assert found.abs_rel < 0.1 < 0.3 < found.one_scale_abs_rel
     assert (found.rigs, found.scenes) == (12, 4)
     about, worth = teacher.describe()
-    assert "from the camera, raw scale, features; fitted to 12 rigs of 4 scenes" in about
+    assert "by camera, raw scale, features; fitted to 12 rigs of 4 scenes" in about
     assert f"AbsRel {found.abs_rel:.3f}" in worth
     assert f"one scale for all views {found.one_scale_abs_rel:.3f}" in worth
 
@@ -101,7 +101,7 @@ def test_a_cache_of_before_is_told_the_command_and_can_do_without(tmp_path: Path
     with pytest.raises(CacheMissingError, match=r"no raw scale of teacher tiny.*--overwrite"):
         fit_metric_teacher(Cache(path), "train", "tiny", QUICK)
     fitted = fit_metric_teacher(Cache(path), "train", "tiny", QUICK.model_copy(update={"raw_scale": False}))
-    assert "from the camera;" in fitted.describe()[0]
+    assert "by camera;" in fitted.describe()[0]
 
 
 def test_what_cannot_be_fitted_is_refused(cache: Cache, tmp_path: Path) -> None:
