@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from cache_schema import Cache
-from cache_schema.errors import ConfigError, TrainingError
+from cache_schema.errors import TrainingError
 from cache_schema.manifest import record_digest
 from stages.progress import Progress, Silent
 from stages.train.metric_teacher.config import MetricTeacherConfig
@@ -35,22 +35,18 @@ def fit_metric_teacher(
 ) -> MetricTeacher:
     """Fit scale and shift of a teacher's views to the LiDAR points of a split, whose rigs are read once.
 
-    Raises ConfigError for a split without LiDAR, and TrainingError where it has a single scene with points, or where
-    the fit is no better than one scale for all views on rigs that it did not see; and the errors of `RigReader`.
+    Raises TrainingError where less than two scenes have points, or where the fit is no better than one scale for all
+    views on rigs that it did not see; and the errors of `RigReader`.
     """
     reader = RigReader(cache, split, teacher, config or MetricTeacherConfig())
-    labelled = [i for i in range(len(reader)) if reader.frames.lidar_count(i).any()]
-    if not labelled:
-        raise ConfigError(
-            f"{cache.location}: the rigs of split {split} have no LiDAR point, from which the scale of teacher"
-            f" {teacher} comes; fit it to a split with LiDAR"
-        )
-    scenes = [reader.frames.scene(i) for i in labelled]
-    fold_of = _folds(scenes, reader.config, f"{cache.location}: split {split}")
-    ground_z_m = reader.ground_height_m(labelled) if reader.config.ground else None
+    where = f"{cache.location}: teacher {teacher} on split {split}"
+    with_lidar = [i for i in range(len(reader)) if reader.frames.lidar_count(i).any()]
+    ground_z_m = reader.ground_height_m(with_lidar) if reader.config.ground and with_lidar else None
     progress = progress or Silent()
-    progress.begin(f"fit metric teacher {teacher}", len(labelled))
-    cues, points = _read(reader, labelled, ground_z_m, progress)
+    progress.begin(f"fit metric teacher {teacher}", len(with_lidar))
+    labelled, cues, points = _read(reader, with_lidar, ground_z_m, progress, where)
+    scenes = [reader.frames.scene(i) for i in labelled]
+    fold_of = _folds(scenes, reader.config, where)
     fold = torch.tensor([fold_of[scene] for scene in scenes])
     heads = [_fit(choose(cues, fold != k), choose(points, fold != k), reader) for k in range(int(fold.max()) + 1)]
     limits_m = reader.limits_m
@@ -60,7 +56,7 @@ def fit_metric_teacher(
         rigs=len(labelled),
         scenes=len(fold_of),
     )
-    _refuse_no_better(cross_fit, f"{cache.location}: teacher {teacher} on split {split}")
+    _refuse_no_better(cross_fit, where)
     record = MetricTeacherRecord(
         teacher=teacher,
         config=reader.config,
@@ -78,23 +74,33 @@ def _folds(scenes: Sequence[str], config: MetricTeacherConfig, where: str) -> di
     names = sorted(set(scenes))
     if len(names) < 2:
         raise TrainingError(
-            f"{where} has LiDAR points in {counted(len(names), 'scene')}; expected two at least, since the error on"
-            " scenes that were not fitted must be known"
+            f"{where}: there are LiDAR points in {counted(len(names), 'scene')}; expected two at least, since the error"
+            " on scenes that were not fitted must be known"
         )
     order = np.random.default_rng(config.seed).permutation(len(names)).tolist()
     return {names[scene]: place % min(config.folds, len(names)) for place, scene in enumerate(order)}
 
 
 def _read(
-    reader: RigReader, rigs: Sequence[int], ground_z_m: float | None, progress: Progress
-) -> tuple[RigCues, Points]:
-    cues, points = [], []
+    reader: RigReader, rigs: Sequence[int], ground_z_m: float | None, progress: Progress, where: str
+) -> tuple[list[int], RigCues, Points]:
+    """Those of the rigs that have points to learn from, with cues and points. Raises TrainingError where none has."""
+    labelled, cues, points = [], [], []
     for rig in rigs:
         seen = reader.read(rig, ground_z_m)
-        cues.append(seen.cues)
-        points.append(reader.points(rig, seen))
+        found = reader.points(rig, seen)
+        if found.depth_m.any():
+            labelled.append(rig)
+            cues.append(seen.cues)
+            points.append(found)
         progress.advance()
-    return stack(cues), stack(points)
+    if not labelled:
+        low, high = reader.limits_m
+        raise TrainingError(
+            f"{where}: no rig has a LiDAR point {low:g} to {high:g} m away, off the own car, where the teacher knows"
+            " something; expected some, from which its scale comes: name a split with LiDAR"
+        )
+    return labelled, stack(cues), stack(points)
 
 
 def _fit(cues: RigCues, points: Points, reader: RigReader) -> ScaleHead:

@@ -16,6 +16,7 @@ from cache_schema import Cache, TargetSpec
 from cache_schema.errors import CacheMissingError
 from cache_schema.soft_targets import Moments, expand, expected_position
 from stages.cache_teacher.config import CacheTeacherConfig
+from stages.cache_teacher.estimate import estimate
 from stages.cache_teacher.execute import execute
 from stages.cache_teacher.normalisation import fit_normaliser
 from stages.cache_teacher.plan import CachePlan, plan
@@ -171,6 +172,7 @@ def test_a_cache_of_before_goes_on_as_it_was_begun(raw: Path, tmp_path: Path, te
     before = file_contents(tmp_path / "zarr")
     again = plan(config)
     assert any("without raw scale" in line and "--overwrite" in line for line in again.describe())
+    assert "teachers/tiny/disparity_low" not in estimate(again, Silent(), code_version="test")
     assert cached(again) == 0
     assert file_contents(tmp_path / "zarr") == before
     assert cached(plan(settings(raw, tmp_path / "zarr", teacher, splits=["train", "val"]))) == 3

@@ -105,10 +105,12 @@ def test_a_cache_of_before_is_told_the_command_and_can_do_without(tmp_path: Path
 
 
 def test_what_cannot_be_fitted_is_refused(cache: Cache, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="split val have no LiDAR point"):
+    with pytest.raises(TrainingError, match="teacher tiny on split val: no rig has a LiDAR point 1 to 100 m away"):
         fit_metric_teacher(cache, "val", "tiny", QUICK)
+    with pytest.raises(TrainingError, match="no rig has a LiDAR point 1 to 2 m away"):
+        fit_metric_teacher(cache, "train", "tiny", QUICK.model_copy(update={"d_max_m": 2.0}))
     few = write_tiny_cache(tmp_path / "few", rigs=3, splits=("train",), test_time_views=2)
-    with pytest.raises(TrainingError, match="LiDAR points in 1 scene; expected two"):
+    with pytest.raises(TrainingError, match="there are LiDAR points in 1 scene; expected two"):
         fit_metric_teacher(Cache(few), "train", "tiny", QUICK)
     ranks = write_tiny_cache(tmp_path / "ranks", splits=("train",), test_time_views=2, normalisation="rank")
     with pytest.raises(ConfigError, match=r"are ranks.*targets\.normalisation=median"):
