@@ -21,7 +21,7 @@ from stages.evaluate.scoring import Scorer
 from stages.evaluate.subjects import Maps, Subject, metric_teacher_subject, student_subject, teacher_subject
 from stages.evaluate.truth import Truth, dense_truth, lidar_truth
 from stages.progress import Progress
-from stages.train.metric_teacher import fit_metric_teacher
+from stages.train.metric_teacher import MetricTeacher, MetricTeacherRecord, fit_metric_teacher
 from stages.train.student import load_student
 from stages.wording import counted
 
@@ -32,7 +32,9 @@ def execute(plan: EvaluationPlan, progress: Progress, *, code_version: str) -> t
     Raises EvaluationError on a prediction that is not a number, and where there is no point to compare with; and
     TrainingError where a teacher cannot be made metric.
     """
-    subjects = [*_subjects(plan), *_metric_teachers(plan, progress)]
+    metric_teachers = _metric_teachers(plan, progress)
+    subjects = _subjects(plan)
+    subjects += [metric_teacher_subject(teacher, plan.cache, plan.config.split) for teacher in metric_teachers]
     tables = [_Table(plan, protocol, subjects) for protocol in plan.protocols]
     names: list[tuple[str, str]] = []
     progress.begin(f"evaluate {plan.config.split}", len(plan.frames))
@@ -48,7 +50,8 @@ def execute(plan: EvaluationPlan, progress: Progress, *, code_version: str) -> t
     for table in tables:
         table.refuse_nothing()
     found = [(table, table.rig_scores(names)) for table in tables]
-    evaluations = [table.evaluation(rig_scores, code_version) for table, rig_scores in found]
+    records = tuple(each.record for each in metric_teachers)
+    evaluations = [table.evaluation(rig_scores, records, code_version) for table, rig_scores in found]
     for (table, rig_scores), evaluation in zip(found, evaluations, strict=True):
         if (output := plan.output(table.protocol)) is not None:
             write_rig_scores(rig_scores_file(output), rig_scores)
@@ -63,16 +66,15 @@ def _subjects(plan: EvaluationPlan) -> list[Subject]:
     return [*students, *(teacher_subject(name, targets) for name, targets in plan.teachers.items())]
 
 
-def _metric_teachers(plan: EvaluationPlan, progress: Progress) -> list[Subject]:
+def _metric_teachers(plan: EvaluationPlan, progress: Progress) -> list[MetricTeacher]:
     """The teachers, fitted to the LiDAR of a split as the plan asks. Raises the errors of `fit_metric_teacher`."""
-    config, found = plan.config, list[Subject]()
+    config, found = plan.config, list[MetricTeacher]()
     if config.metric_from is None:
         return found
     for name in plan.teachers:
-        teacher = fit_metric_teacher(plan.cache, config.metric_from, name, config.metric_teacher, progress)
-        for line in teacher.describe():
+        found.append(fit_metric_teacher(plan.cache, config.metric_from, name, config.metric_teacher, progress))
+        for line in found[-1].describe():
             progress.note(line)
-        found.append(metric_teacher_subject(teacher, teacher.rigs(plan.cache, config.split)))
     return found
 
 
@@ -133,7 +135,9 @@ class _Table:
             points={name: count for scorer in self._scorers.values() for name, count in scorer.rig_points().items()},
         )
 
-    def evaluation(self, rig_scores: RigScores, code_version: str) -> Evaluation:
+    def evaluation(
+        self, rig_scores: RigScores, metric_teachers: tuple[MetricTeacherRecord, ...], code_version: str
+    ) -> Evaluation:
         """The result."""
         config, scorers = self._plan.config, self._scorers.values()
         scores = [
@@ -159,6 +163,7 @@ class _Table:
             cross_view=tuple(score for scorer in scorers for score in scorer.cross_view_scores()),
             parts=part_scores(rig_scores, self.protocol, self._plan.frames.record.scene_conditions),
             worst=worst_rigs(rig_scores),
+            metric_teachers=metric_teachers,
         )
 
     def _truths(self, index: int, rig: CachedRig) -> list[Truth]:

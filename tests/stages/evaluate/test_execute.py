@@ -90,6 +90,10 @@ def test_teachers_made_metric_by_another_split_are_rows_of_their_own(tmp_path: P
     assert list(unscaled) == ["teacher tiny", "teacher tiny, median only", "metric teacher tiny"]
     metric = unscaled["metric teacher tiny"]
     assert metric.alignment == "metric"
+    (record,) = found.metric_teachers
+    assert record.cross_fit.scenes == 4
+    assert f"{record.cross_fit.abs_rel:.3f}" in told.lines[1]
+    assert Evaluation.model_validate_json(found.model_dump_json()) == found
     assert metric.mean.metrics["abs_rel"] < 0.15
     assert {part.subject for part in found.parts} >= {"metric teacher tiny"}
 
