@@ -132,6 +132,10 @@ def _print_counts(console: Console, evaluation: Evaluation, scores: SubjectScore
         "Teachers have no scale of their own: they are fitted to the LiDAR of each image, by least squares in "
         "disparity, or as if the disparity had no shift, by medians only."
     )
+    says += [
+        f"{teacher.teacher} as a metric teacher has the scale that the LiDAR of split {teacher.split} tells."
+        for teacher in evaluation.metric_teachers
+    ]
     console.print(" ".join(says), highlight=False, markup=False)
 
 

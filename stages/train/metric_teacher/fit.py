@@ -59,6 +59,7 @@ def fit_metric_teacher(
     _refuse_no_better(cross_fit, where)
     record = MetricTeacherRecord(
         teacher=teacher,
+        split=split,
         config=reader.config,
         data=training_data(cache.manifest, split, teacher),
         manifest_sha256=record_digest(cache.manifest),

@@ -41,6 +41,8 @@ class MetricTeacherRecord(Record):
 
     teacher: str
     """Its name in the cache."""
+    split: str
+    """Whose LiDAR it was fitted to."""
     config: MetricTeacherConfig
     """With what followed from the cache."""
     data: TrainingData
@@ -115,7 +117,7 @@ class MetricTeacher:
         told += [] if ground is None else [f"the ground {ground:.2f} m above the rig's origin"]
         return [
             f"metric   teacher {self.record.teacher}: scale and shift of each view by {', '.join(told)};"
-            f" fitted to {counted(found.rigs, 'rig')} of {counted(found.scenes, 'scene')}",
+            f" fitted to {counted(found.rigs, 'rig')} of {counted(found.scenes, 'scene')} of split {self.record.split}",
             f"         AbsRel {found.abs_rel:.3f} at LiDAR points of scenes that were not fitted; one scale for all"
             f" views {found.one_scale_abs_rel:.3f}",
         ]

@@ -44,7 +44,7 @@ def test_it_is_better_than_one_scale_for_all_on_scenes_that_it_did_not_see(teach
     assert found.abs_rel < 0.1 < 0.3 < found.one_scale_abs_rel
     assert (found.rigs, found.scenes) == (12, 4)
     about, worth = teacher.describe()
-    assert "by camera, raw scale, features; fitted to 12 rigs of 4 scenes" in about
+    assert "by camera, raw scale, features; fitted to 12 rigs of 4 scenes of split train" in about
     assert f"AbsRel {found.abs_rel:.3f}" in worth
     assert f"one scale for all views {found.one_scale_abs_rel:.3f}" in worth
 
