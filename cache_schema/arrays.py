@@ -124,6 +124,21 @@ FEATURE = ArraySpec(
     "row by row", per_rig=True,
 )  # fmt: skip
 
+DISPARITY_LOW = ArraySpec(
+    "disparity_low", ("rig", "camera", "test_time_view"), "float32", math.nan, "1",
+    "low of d = low + u · span, which gives back the teacher's disparity d from the normalised u, or from what was "
+    "ranked; 1/m where the teacher is metric. Test-time views are the plain frame and the mirrored one, at each scale; "
+    "0 where the teacher says nothing about the view",
+)  # fmt: skip
+
+DISPARITY_SPAN = ArraySpec(
+    "disparity_span", ("rig", "camera", "test_time_view"), "float32", math.nan, "1",
+    "span of d = low + u · span, in the unit of disparity_low; 0 where the teacher says nothing about the view",
+)  # fmt: skip
+
+RAW_SCALE = (DISPARITY_LOW, DISPARITY_SPAN)
+"""What normalisation takes off each view's disparity."""
+
 TARGET_ARRAYS = {
     "moments": (
         ArraySpec(
@@ -168,8 +183,8 @@ def frame_arrays(image: ImageSpec, split: SplitRecord) -> tuple[ArraySpec, ...]:
 
 
 def target_arrays(targets: TargetSpec) -> tuple[ArraySpec, ...]:
-    """The arrays of `teachers/<name>/` for the given encoding, `feature` among them even where it has no channel."""
-    return (*TARGET_ARRAYS[targets.encoding], VIEW_RELATION, FEATURE)
+    """The arrays of `teachers/<name>/` for the given encoding, among them those that are not stored, of size 0."""
+    return (*TARGET_ARRAYS[targets.encoding], VIEW_RELATION, *RAW_SCALE, FEATURE)
 
 
 def frame_sizes(dataset: DatasetIdentity, image: ImageSpec, split: SplitRecord) -> dict[str, int]:
@@ -218,6 +233,7 @@ def target_sizes(dataset: DatasetIdentity, targets: TargetSpec, split: SplitReco
         "token_j": tokens,
         "token": tokens,
         "channel": targets.feature_channels,
+        "test_time_view": targets.test_time_views,
     }
 
 
@@ -252,8 +268,8 @@ def markdown() -> str:
             markdown_table([RAW_IMAGE]),
             "Where the dataset has dense depth, there is also",
             markdown_table([DENSE_DEPTH]),
-            "`<split>/teachers/<name>/`: the arrays of one encoding, and `view_relation`",
-            markdown_table([*every_target, VIEW_RELATION]),
+            "`<split>/teachers/<name>/`: the arrays of one encoding, `view_relation`, and the raw scale",
+            markdown_table([*every_target, VIEW_RELATION, *RAW_SCALE]),
             "With the teacher's features, there is also",
             markdown_table([FEATURE]),
         ]

@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Bool, Float16, Float32, Float64, UInt8
+from jaxtyping import Bool, Float16, Float32, Float64, Int32, UInt8
 
-from cache_schema.arrays import DENSE_DEPTH, EGO_MASK, FEATURE, VIEW_RELATION
+from cache_schema.arrays import DENSE_DEPTH, DISPARITY_LOW, DISPARITY_SPAN, EGO_MASK, FEATURE, RAW_SCALE, VIEW_RELATION
 from cache_schema.errors import CacheCorruptError, CacheIncompleteError, CacheMissingError
 from cache_schema.frames import LidarView
 from cache_schema.groups import Group, frames_of, targets_of
@@ -53,12 +53,16 @@ class CachedRig:
 class CachedTargets:
     """A teacher's soft targets for one rig, still encoded; `soft_targets.expand` gives the probabilities.
 
-    `feature` holds the teacher's tokens, where they are asked for.
+    `feature` holds the teacher's tokens, where they are asked for. `disparity_low` and `disparity_span` hold the raw
+    scale, where it is asked for: in each of P test-time views the teacher's disparity is low + u · span, in 1/m where
+    the teacher is metric; both are 0 where it says nothing about the view.
     """
 
     encoded: Mapping[str, np.ndarray]
     view_relation: Float16[np.ndarray, "pair T T"]
     feature: Float16[np.ndarray, "V T C"] | None = None
+    disparity_low: Float32[np.ndarray, "V P"] | None = None
+    disparity_span: Float32[np.ndarray, "V P"] | None = None
 
 
 class Cache:
@@ -83,10 +87,11 @@ class Cache:
             raise CacheIncompleteError(_incomplete(self.location, f"split {name}"))
         return FrameReader(self.storage, self.manifest, name)
 
-    def targets(self, split: str, teacher: str, *, features: bool = False) -> TargetReader:
+    def targets(self, split: str, teacher: str, *, features: bool = False, raw_scale: bool = False) -> TargetReader:
         """A teacher's targets for a split, with its `features` if asked: they are more bytes than all the rest.
 
-        Raises CacheMissingError (naming the teachers there are, or what lacks features) or CacheIncompleteError.
+        With `raw_scale` also how the disparity of each view was before it was normalised. Raises CacheMissingError
+        (naming the teachers there are, or what is not stored of this one) or CacheIncompleteError.
         """
         record = self._split_record(split)
         if teacher not in self.manifest.teachers:
@@ -97,9 +102,14 @@ class Cache:
                 f"{self.location} has no features of teacher {teacher}; cache it once more, with --overwrite or another"
                 " --teacher-name: fsmde cache-teacher … --set targets.features=true"
             )
+        if raw_scale and not self.manifest.teachers[teacher].targets.test_time_views:
+            raise CacheMissingError(
+                f"{self.location} has no raw scale of teacher {teacher}, whose targets were made before fsmde kept it;"
+                " make them once more, with --overwrite or another --teacher-name: fsmde cache-teacher … --overwrite"
+            )
         if teacher not in record.teachers_complete:
             raise CacheIncompleteError(_incomplete(self.location, f"teacher {teacher} for split {split}"))
-        return TargetReader(self.storage, self.manifest, split, teacher, features=features)
+        return TargetReader(self.storage, self.manifest, split, teacher, features=features, raw_scale=raw_scale)
 
     def _split_record(self, name: str) -> SplitRecord:
         if name not in self.manifest.splits:
@@ -133,8 +143,8 @@ class FrameReader(Sequence[CachedRig]):
             timestamp=int(self._arrays.row("timestamp", i)),
             images=self.images(i),
             lidar=self.lidar(i),
-            intrinsics_px=self._arrays.row("intrinsics", i),
-            rig_from_camera=self._arrays.row("rig_from_camera", i),
+            intrinsics_px=self.intrinsics_px(i),
+            rig_from_camera=self.rig_from_camera(i),
             world_from_camera=self._arrays.row("world_from_camera", i),
             world_from_rig=self._arrays.row("world_from_rig", i),
             ego_mask=self.ego_mask(i),
@@ -143,6 +153,14 @@ class FrameReader(Sequence[CachedRig]):
     def scene(self, i: int) -> str:
         """Name of the scene of a rig."""
         return _text(self._arrays.row("scene", i))
+
+    def intrinsics_px(self, i: int) -> Float32[np.ndarray, "V 3 3"]:
+        """K of each camera of a rig, in native pixels."""
+        return self._arrays.row("intrinsics", i)
+
+    def rig_from_camera(self, i: int) -> Float64[np.ndarray, "V 4 4"]:
+        """Pose of each camera of a rig in its vehicle."""
+        return self._arrays.row("rig_from_camera", i)
 
     def images(self, i: int) -> UInt8[np.ndarray, "V H W 3"]:
         """The images of a rig, decoded."""
@@ -156,9 +174,13 @@ class FrameReader(Sequence[CachedRig]):
             decode_jpeg(files[start:end], spec, out=image)
         return images
 
+    def lidar_count(self, i: int) -> Int32[np.ndarray, "V"]:
+        """How many LiDAR points each camera of a rig sees."""
+        return self._arrays.row("lidar_count", i)
+
     def lidar(self, i: int) -> tuple[LidarView, ...]:
         """The LiDAR points of a rig, per camera."""
-        ends = np.cumsum(self._arrays.row("lidar_count", i)).tolist()
+        ends = np.cumsum(self.lidar_count(i)).tolist()
         uv = self._arrays.rig("lidar_uv", i, ends[-1]).T
         depth = self._arrays.rig("lidar_depth", i, ends[-1])
         return tuple(LidarView(uv[start:end], depth[start:end]) for start, end in pairwise([0, *ends]))
@@ -199,10 +221,19 @@ class TargetReader(Sequence[CachedTargets]):
     """One teacher's targets for one complete split."""
 
     def __init__(
-        self, storage: Storage, manifest: Manifest, split: str, teacher: str, *, features: bool = False
+        self,
+        storage: Storage,
+        manifest: Manifest,
+        split: str,
+        teacher: str,
+        *,
+        features: bool = False,
+        raw_scale: bool = False,
     ) -> None:
         self._arrays = _Arrays(storage, targets_of(manifest, split, teacher))
-        self._read = tuple(name for name in self._arrays.names if features or name != FEATURE.name)
+        left_out = {array.name for array in (*RAW_SCALE, *(() if features else (FEATURE,)))}
+        self._read = tuple(name for name in self._arrays.names if name not in left_out)
+        self._raw_scale = raw_scale
         self.spec = manifest.teachers[teacher].targets
         self._rigs = manifest.splits[split].rigs
 
@@ -223,6 +254,8 @@ class TargetReader(Sequence[CachedTargets]):
             view_relation=arrays.pop(VIEW_RELATION.name, no_pairs),
             feature=arrays.pop(FEATURE.name, None),
             encoded=arrays,
+            disparity_low=self._arrays.row(DISPARITY_LOW.name, i) if self._raw_scale else None,
+            disparity_span=self._arrays.row(DISPARITY_SPAN.name, i) if self._raw_scale else None,
         )
 
 

@@ -88,7 +88,8 @@ def frames_of(manifest: Manifest, split: str) -> Group:
 def targets_of(manifest: Manifest, split: str, teacher: str) -> Group:
     """A teacher's targets for a split, without the arrays that would be empty.
 
-    Those are view relations where the dataset has no adjacent cameras, and features where they are not stored.
+    Those are view relations where the dataset has no adjacent cameras, and features and raw scale where they are not
+    stored.
     """
     record, spoken = manifest.splits[split], manifest.teachers[teacher]
     sizes = target_sizes(manifest.dataset, spoken.targets, record)

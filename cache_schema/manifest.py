@@ -56,6 +56,11 @@ class TeacherKind(StrEnum):
     DEPTH_METRIC = "depth_metric"
     BINS = "bins"
 
+    @property
+    def metric(self) -> bool:
+        """Whether its disparity is one over metres; else it has an unknown scale and shift."""
+        return self is not TeacherKind.DISPARITY_AFFINE_INVARIANT
+
 
 FAR_M: Final = {"ddad": 200.0, "nuscenes": 80.0}
 OTHER_FAR_M: Final = 200.0
@@ -136,6 +141,8 @@ class TargetSpec(Record):
     """What `view_relation` compares."""
     feature_channels: int = Field(default=0, ge=0)
     """Channels of the tokens in `feature`; 0: they are not stored."""
+    test_time_views: int = Field(default=0, ge=0)
+    """Test-time views of the teacher of which `disparity_low` and `disparity_span` are stored; 0: they are not."""
 
     @model_validator(mode="after")
     def _consistent(self) -> TargetSpec:
@@ -162,6 +169,11 @@ class TeacherIdentity(Record):
     flip: bool
     scales: tuple[float, ...]
     precision: Literal["float32", "float16", "bfloat16"] = "float32"
+
+    @property
+    def test_time_views(self) -> int:
+        """How often it looks at a frame: plain at every scale, and mirrored where it does."""
+        return len(self.scales) * (2 if self.flip else 1)
 
 
 class TeacherRecord(Record):

@@ -12,10 +12,10 @@ from zarr.core.buffer import Buffer
 from zarr.errors import ZarrUserWarning
 from zarr.storage import MemoryStore
 
-from cache_schema.arrays import ArraySpec, chunk_shapes
+from cache_schema.arrays import RAW_SCALE, ArraySpec, chunk_shapes
 from cache_schema.groups import Group, chunk_key, groups_of
 from cache_schema.layout import ROOT
-from cache_schema.manifest import Manifest, TargetSpec, manifest_attributes
+from cache_schema.manifest import Manifest, TeacherRecord, manifest_attributes
 from cache_schema.shards import empty_shard, layout_of
 from cache_schema.soft_targets import mean_codes, spread_limits
 
@@ -110,18 +110,18 @@ def _add_group(objects: dict[str, Buffer], manifest: Manifest, group: Group) -> 
         if f"{path}/{ROOT}" not in objects:
             zarr.create_group(store, path=path)
     for array in (*group.arrays, *group.whole_arrays):
-        attributes = (
-            {} if group.teacher is None else _decoding_attributes(array, manifest.teachers[group.teacher].targets)
-        )
+        attributes = {} if group.teacher is None else _decoding_attributes(array, manifest.teachers[group.teacher])
         path, shape = f"{group.path}/{array.name}", array.shape(group.sizes)
         create_array(store, path, array, shape, group.record.shard_rigs, **attributes)
 
 
-def _decoding_attributes(array: ArraySpec, targets: TargetSpec) -> dict[str, int | float]:
+def _decoding_attributes(array: ArraySpec, teacher: TeacherRecord) -> dict[str, int | float | str]:
     """What another client needs to decode the array."""
     if array.name == "bin_mean":
-        return {"largest_code": mean_codes(targets.bins)}
+        return {"largest_code": mean_codes(teacher.targets.bins)}
     if array.name == "bin_spread":
-        low, high = spread_limits(targets.bins)
+        low, high = spread_limits(teacher.targets.bins)
         return {"spread_min": low, "spread_max": high}
+    if array in RAW_SCALE and teacher.identity.kind.metric:
+        return {"unit": "1/m"}
     return {}

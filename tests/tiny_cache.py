@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
@@ -51,14 +52,17 @@ def teacher_identity() -> TeacherIdentity:
     )
 
 
-def teacher_record(size_hw: tuple[int, int], **targets: object) -> TeacherRecord:
+def teacher_record(
+    size_hw: tuple[int, int], kind: TeacherKind = TeacherKind.DISPARITY_AFFINE_INVARIANT, **targets: object
+) -> TeacherRecord:
     spec = {
         "height": size_hw[0] // 4,
         "width": size_hw[1] // 4,
         "bins": BinSpec(count=16, spacing="uniform"),
         "token_grid": (2, 3),
     }
-    return TeacherRecord(identity=teacher_identity(), targets=TargetSpec.model_validate(spec | targets))
+    identity = teacher_identity().model_copy(update={"kind": kind})
+    return TeacherRecord(identity=identity, targets=TargetSpec.model_validate(spec | targets))
 
 
 def split_record(rigs: int, shard_rigs: int = 4, *, dense_depth: bool = False) -> SplitRecord:
@@ -112,10 +116,17 @@ def rig_frames(rig: int, image: ImageSpec) -> RigFrames:
 def targets_of(rig: int, spec: TargetSpec) -> Moments:
     """What a perfect teacher would say: u from the true disparity of every view."""
     disparity = 1 / depth_of(rig, (spec.height, spec.width))
-    low = disparity.min(axis=(1, 2), keepdims=True)
-    high = disparity.max(axis=(1, 2), keepdims=True)
-    u = (disparity - low) / (high - low)
+    low, span = (each[:, :1, None] for each in raw_scale_of(rig, spec, np.float64))
+    u = (disparity - low) / span
     return Moments(u, certain_spread(u, spec.bins))
+
+
+def raw_scale_of(rig: int, spec: TargetSpec, dtype: type = np.float32) -> tuple[np.ndarray, np.ndarray]:
+    """Low and span (V, P) of the true disparity, in 1/m, the same in all test-time views."""
+    disparity = 1 / depth_of(rig, (spec.height, spec.width))
+    low, high = disparity.min(axis=(1, 2)), disparity.max(axis=(1, 2))
+    views = (1, max(spec.test_time_views, 1))
+    return np.tile(low[:, None], views).astype(dtype), np.tile((high - low)[:, None], views).astype(dtype)
 
 
 def relation_of(rig: int, spec: TargetSpec) -> np.ndarray:
@@ -144,11 +155,13 @@ def write_tiny_cache(
     splits: tuple[str, ...] = ("train", "val"),
     lidar_of: tuple[str, ...] | None = None,
     dense_depth: bool = False,
+    scale: Sequence[float] = (1, 1, 1, 1),
     **targets: object,
 ) -> Location:
     """Write a cache of `rigs` rigs per split, with a perfect teacher named `tiny` unless told otherwise.
 
-    `path` is a folder or a URL. Splits that are not in `lidar_of` have no point.
+    `path` is a folder or a URL. Splits that are not in `lidar_of` have no point. The teacher's raw disparity, where it
+    is stored, is the true one of each view times its `scale`.
     """
     image = ImageSpec.model_validate({"height": size_hw[0], "width": size_hw[1], "encoding": image_encoding})
     split_of = split_record(rigs, dense_depth=dense_depth)
@@ -169,12 +182,18 @@ def write_tiny_cache(
                 continue
             record = teacher_record(size_hw, **targets)
             soft = writer.add_teacher(split, "tiny", record)
+            raw = ("disparity_low", "disparity_span") if record.targets.test_time_views else ()
+            factor = np.array(scale, np.float32)[:, None]
             for shard in soft.pending():
                 rows = [
                     {
                         **encode(targets_of(rig, record.targets), record.targets),
                         "view_relation": relation_of(rig, record.targets),
                         **({"feature": feature_of(rig, record.targets)} if record.targets.feature_channels else {}),
+                        **{
+                            name: each * factor
+                            for name, each in zip(raw, raw_scale_of(rig, record.targets), strict=bool(raw))
+                        },
                     }
                     for rig in range(shard.start, shard.stop)
                 ]

@@ -34,6 +34,9 @@ def command(
     teacher: Annotated[
         list[str] | None, typer.Option(help="Cached teacher to score too; repeatable.  [default: all]")
     ] = None,
+    metric_from: Annotated[
+        str | None, typer.Option(help="Split with LiDAR to make the teachers metric by; they are scored so too.")
+    ] = None,
     device: Device = None,
     config_file: ConfigFile = None,
     assignments: Assignments = None,
@@ -53,6 +56,7 @@ def command(
             "split": split,
             "protocols": [read_protocol(asked) for asked in protocol] if protocol else None,
             "teachers": teacher or None,
+            "metric_from": metric_from,
             "device": device,
         }
         console = terminal()
@@ -133,6 +137,10 @@ def _print_counts(console: Console, evaluation: Evaluation, scores: SubjectScore
         "Teachers have no scale of their own: they are fitted to the LiDAR of each image, by least squares in "
         "disparity, or as if the disparity had no shift, by medians only."
     )
+    says += [
+        f"{teacher.teacher} as a metric teacher has the scale that the LiDAR of split {teacher.split} tells."
+        for teacher in evaluation.metric_teachers
+    ]
     console.print(" ".join(says))
 
 

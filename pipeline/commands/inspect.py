@@ -88,7 +88,9 @@ def _print(console: Console, summary: Summary) -> None:
         revision = f" at {who.revision[:12]}" if who.revision else ""
         say("teacher", f"{name}: {who.id}{revision}, {who.kind}, weights {who.weights_sha256[:12]}")
         grid = f"{targets.width} × {targets.height}"
-        say("", f"{grid}, K = {targets.bins.count}, {targets.encoding}, u by {targets.normalisation}")
+        scale = "with" if targets.test_time_views else "without"
+        how = f"{targets.encoding}, u by {targets.normalisation}, {scale} raw scale"
+        say("", f"{grid}, K = {targets.bins.count}, {how}")
     for split, planned in manifest.splits.items():
         groups = [group for group in summary.groups if group.split == split]
         say("split", f"{split}: {counted(planned.rigs, 'rig')}; {'; '.join(map(_progress, groups))}")

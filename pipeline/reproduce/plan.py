@@ -23,7 +23,7 @@ from pipeline.study.trial import Trial, what_matters
 from stages.cache_teacher import plan as cache_plan
 from stages.progress import Progress
 
-_OF_THE_TEACHER_ITSELF = ("height", "width", "encoding", "feature_channels")
+_OF_THE_TEACHER_ITSELF = ("height", "width", "encoding", "feature_channels", "test_time_views")
 """What of targets is known only when image and teacher are there."""
 
 

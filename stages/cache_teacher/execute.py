@@ -42,7 +42,8 @@ def execute(plan: CachePlan, progress: Progress, *, code_version: str, task: str
     are through; what is written stays.
     """
     identity = identify(plan.config.teacher)
-    record = TeacherRecord(identity=identity, targets=target_spec(plan.config, identity))
+    targets = target_spec(plan.config, identity, raw_scale=plan.keeps_raw_scale)
+    record = TeacherRecord(identity=identity, targets=targets)
     config = plan.config
     with (
         CacheWriter(
@@ -58,7 +59,7 @@ def execute(plan: CachePlan, progress: Progress, *, code_version: str, task: str
     return CacheResult(rigs=sum(part.rigs for part in done), bytes=sum(part.bytes for part in done))
 
 
-def target_spec(config: CacheTeacherConfig, teacher: TeacherIdentity) -> TargetSpec:
+def target_spec(config: CacheTeacherConfig, teacher: TeacherIdentity, *, raw_scale: bool) -> TargetSpec:
     """How the targets of a teacher are stored: a bin head keeps its modes unless the settings say otherwise.
 
     Raises TeacherError where features are asked for of a network whose backbone is not known.
@@ -76,6 +77,7 @@ def target_spec(config: CacheTeacherConfig, teacher: TeacherIdentity) -> TargetS
         token_grid=settings.token_grid,
         relation_of=settings.relation_of,
         feature_channels=feature_channels(config.teacher) if settings.features else 0,
+        test_time_views=teacher.test_time_views if raw_scale else 0,
     )
 
 

@@ -36,23 +36,23 @@ what is alike."""
 class Normaliser:
     """What V views say about any disparity in them; made by `fit_normaliser`.
 
-    `low` is the disparity at u = 0, `unit` what one unit of u is worth, 0 in a view that is constant. Ranks replace u
-    from `FAR_U` on: `ranks` are those of the u in `RANKED`, 0 to 1.
+    `low` is the disparity at u = 0, `span` how much more it is at u = 1, 0 in a view that is constant: disparity is
+    low + u · span. Ranks replace u from `FAR_U` on: `ranks` are those of the u in `RANKED`, 0 to 1.
     """
 
     low: Float[np.ndarray, "V 1 1"]
-    unit: Float[np.ndarray, "V 1 1"]
+    span: Float[np.ndarray, "V 1 1"]
     ranks: Float[np.ndarray, "V N"] | None = None
 
     @property
     def constant(self) -> Bool[np.ndarray, "V 1 1"]:
         """Which views have no contrast, and so say nothing about shape."""
-        return np.asarray(self.unit == 0)
+        return np.asarray(self.span == 0)
 
     def __call__(self, disparity: Float[np.ndarray, "V h w"]) -> Float[np.ndarray, "V h w"]:
         """u of each pixel; ½ everywhere in a view that is constant."""
         with np.errstate(divide="ignore", invalid="ignore"):
-            u = np.where(self.constant, 0.5, np.clip((disparity - self.low) / self.unit, 0, 1))
+            u = np.where(self.constant, 0.5, np.clip((disparity - self.low) / self.span, 0, 1))
         if self.ranks is None:
             return u
         ranked = np.stack([np.interp(view, RANKED, ranks) for view, ranks in zip(u, self.ranks, strict=True)])
@@ -75,11 +75,11 @@ def fit_normaliser(
     by_quantiles = Normaliser(low[:, None, None], contrast[:, None, None])
     if spec.normalisation == "quantiles":
         return by_quantiles
-    near = [(d - a)[d - a > FAR_U * unit] for d, a, unit in zip(usable, low, contrast, strict=True)]
+    near = [(d - a)[d - a > FAR_U * whole] for d, a, whole in zip(usable, low, contrast, strict=True)]
     if spec.normalisation == "median":
-        unit = [MEDIANS * np.median(d) if whole else 0.0 for d, whole in zip(near, contrast, strict=True)]
-        return replace(by_quantiles, unit=np.array(unit)[:, None, None])
-    ranks = [_ranks(np.minimum(d / (unit or 1), 1)) for d, unit in zip(near, contrast, strict=True)]
+        span = [MEDIANS * np.median(d) if whole else 0.0 for d, whole in zip(near, contrast, strict=True)]
+        return replace(by_quantiles, span=np.array(span)[:, None, None])
+    ranks = [_ranks(np.minimum(d / (whole or 1), 1)) for d, whole in zip(near, contrast, strict=True)]
     return replace(by_quantiles, ranks=np.stack(ranks))
 
 

@@ -35,6 +35,8 @@ class CachePlan:
     identity: DatasetIdentity
     ego_masks: EgoMasks | None
     teacher_name: str
+    keeps_raw_scale: bool
+    """Whether the targets have the teacher's raw scale: not where the cache began them without it."""
     splits: tuple[SplitPlan, ...]
     shared: tuple[str, ...]
     """What two splits share, of which one may be in the cache already."""
@@ -64,6 +66,8 @@ class CachePlan:
             f"images   {width} × {height}, {self.config.image.encoding}",
             f"teacher  {self.config.teacher.id}, in the cache as {self.teacher_name}",
         ]
+        if not self.keeps_raw_scale:
+            lines.append(f"{'':8} its targets were begun without raw scale and go on so; --overwrite makes them anew")
         if self.ego_masks is not None:
             lines += self.ego_masks.describe(sample.scene for split in self.splits for sample in split.samples)
         if self.config.overwrite:
@@ -105,6 +109,7 @@ def plan(config: CacheTeacherConfig) -> CachePlan:
         identity=identity,
         ego_masks=masks,
         teacher_name=teacher_name,
+        keeps_raw_scale=config.overwrite or not _begun_without_raw_scale(config.cache, teacher_name),
         splits=splits,
         shared=_shared(config, dataset, splits, skip),
     )
@@ -166,6 +171,13 @@ def _left_out(split: SplitPlan) -> str:
     """Samples that lack a file, as a split may have fewer than before for."""
     shown = "; ".join(map(str, split.incomplete[:SHOWN_IN_ERROR]))
     return f" ({counted(len(split.incomplete), 'incomplete one')} left out: {shown})" if shown else ""
+
+
+def _begun_without_raw_scale(cache: str, teacher: str) -> bool:
+    """Whether the cache has targets of the teacher from before raw scales were kept."""
+    storage = open_storage(cache)
+    stored = read_manifest(storage).teachers.get(teacher) if cache_exists(storage) else None
+    return stored is not None and not stored.targets.test_time_views
 
 
 def _ego_masks(config: CacheTeacherConfig, dataset: RigDataset) -> EgoMasks | None:

@@ -155,7 +155,7 @@ def _teacher_and_targets(manifest: Manifest, name: str | None, sources: Sources)
     if name is None:
         return {"teacher": TeacherSettings(id="none-is-asked")}
     targets = manifest.teachers[name].targets
-    stored = targets.model_dump(exclude={"height", "width", "feature_channels"})
+    stored = targets.model_dump(exclude={"height", "width", "feature_channels", "test_time_views"})
     derived = {"grid_divisor": manifest.image.height // targets.height, "features": targets.feature_channels > 0}
     return {"teacher": _teacher_settings(manifest, name, sources), "targets": stored | derived}
 

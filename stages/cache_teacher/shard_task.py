@@ -137,7 +137,7 @@ class Workbench:
             output = self._look(rig)
         predictions = [levelled(each, one_colour(rig.images)) for each in output.predictions]
         rounding = ROUNDING[self.teacher.identity.precision]
-        target = soft_target(predictions, self._grid_mask(rig, spec), spec, rounding)
+        target, scale = soft_target(predictions, self._grid_mask(rig, spec), spec, rounding)
         tokens = pool_tokens(output.features, spec.token_grid)
         relation: Float16[np.ndarray, "pair T T"] = (
             view_relation(tokens, self.context.identity.adjacent_pairs, spec.relation_of)
@@ -146,7 +146,8 @@ class Workbench:
             .astype(np.float16)
         )
         feature = {"feature": in_half_precision(tokens)} if spec.feature_channels else {}
-        return {**encode(target, spec), "view_relation": relation, **feature}
+        kept = {"disparity_low": scale.low, "disparity_span": scale.span} if spec.test_time_views else {}
+        return {**encode(target, spec), "view_relation": relation, **kept, **feature}
 
     def _look(self, rig: RigFrames) -> TeacherOutput:
         try:

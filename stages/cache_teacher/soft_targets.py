@@ -1,7 +1,8 @@
 """From what a teacher predicted to scale-invariant bin probabilities (design: p_T), on the target grid.
 
 Every test-time view is normalised on its own, as `normalisation` says, because a teacher's scale and shift change from
-one to the next. Where they disagree the target widens: that is the teacher's own uncertainty, paid once.
+one to the next. Where they disagree the target widens: that is the teacher's own uncertainty, paid once. What
+normalisation takes off, the raw scale, is kept beside the target.
 
 The abstract of arXiv 2512.08700 does not fix any of this; the choices are ours.
 """
@@ -9,9 +10,10 @@ The abstract of arXiv 2512.08700 does not fix any of this; the choices are ours.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Float32
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -24,8 +26,16 @@ from cache_schema.soft_targets import (
     certain_spread,
     normal_bins,
 )
-from stages.cache_teacher.normalisation import ROUNDING, fit_normaliser
+from stages.cache_teacher.normalisation import ROUNDING, Normaliser, fit_normaliser
 from stages.cache_teacher.teachers.base import BinPrediction, PointPrediction
+
+
+@dataclass(frozen=True)
+class RawScale:
+    """The teacher's disparity d = low + u · span in each of P test-time views; both are 0 where it says nothing."""
+
+    low: Float32[np.ndarray, "V P"]
+    span: Float32[np.ndarray, "V P"]
 
 
 def soft_target(
@@ -33,8 +43,8 @@ def soft_target(
     mask: Bool[np.ndarray, "V h w"],
     spec: TargetSpec,
     rounding: float = ROUNDING["float32"],
-) -> Moments | Probabilities:
-    """The target of one rig from all test-time views of its teacher; `mask` is False on the own car.
+) -> tuple[Moments | Probabilities, RawScale]:
+    """The target of one rig from all test-time views of its teacher, and their scale; `mask` is False on the own car.
 
     A teacher that predicts one value per pixel gives a normal target: the mean of u over the test-time views,
     and a variance that is the certain target's plus the variance of u over the views. A teacher with a bin head
@@ -48,9 +58,19 @@ def soft_target(
         return _normal_target([_to_numpy(_resize(p.disparity, size)) for p in points], mask, spec, rounding)
     moved = [_moved_bins(p, mask, spec, rounding) for p in predictions if isinstance(p, BinPrediction)]
     probability = np.mean([each for each, _ in moved], axis=0)
-    for each, constant in moved:
-        probability = np.where(constant[:, None], each[..., :1, :1], probability)
-    return Probabilities(probability)
+    for each, normalise in moved:
+        probability = np.where(normalise.constant[:, None], each[..., :1, :1], probability)
+    return Probabilities(probability), _raw_scale([normalise for _, normalise in moved])
+
+
+def _raw_scale(normalisers: Sequence[Normaliser]) -> RawScale:
+    """Of a view that is constant in one test-time view the target says nothing, so neither does the scale of any."""
+    known = ~np.any([normalise.constant for normalise in normalisers], axis=0)
+    low, span = (
+        np.concatenate([np.where(known, each, 0)[..., 0] for each in values], axis=1).astype(np.float32)
+        for values in ([normalise.low for normalise in normalisers], [normalise.span for normalise in normalisers])
+    )
+    return RawScale(low, span)
 
 
 def _normal_target(
@@ -58,19 +78,19 @@ def _normal_target(
     mask: Bool[np.ndarray, "V h w"],
     spec: TargetSpec,
     rounding: float,
-) -> Moments:
+) -> tuple[Moments, RawScale]:
     normalisers = [fit_normaliser(d, mask, spec, rounding) for d in disparities]
     u = np.stack([normalise(d) for normalise, d in zip(normalisers, disparities, strict=True)])
     mean = u.mean(axis=0)
     spread = np.sqrt(certain_spread(mean, spec.bins) ** 2 + u.var(axis=0))
     constant = np.any([normalise.constant for normalise in normalisers], axis=0)
-    return Moments(np.where(constant, 0.5, mean), np.where(constant, SPREAD_MAX, spread))
+    return Moments(np.where(constant, 0.5, mean), np.where(constant, SPREAD_MAX, spread)), _raw_scale(normalisers)
 
 
 def _moved_bins(
     prediction: BinPrediction, mask: Bool[np.ndarray, "V h w"], spec: TargetSpec, rounding: float
-) -> tuple[Float[np.ndarray, "V K h w"], Bool[np.ndarray, "V 1 1"]]:
-    """Probabilities on our bins, from a head whose bins have a centre at every pixel; and which views are constant."""
+) -> tuple[Float[np.ndarray, "V K h w"], Normaliser]:
+    """Probabilities on our bins, from a head whose bins have a centre at every pixel, and how these became u."""
     size = (spec.height, spec.width)
     probability = _to_numpy(_resize(prediction.probability, size))  # V, J, h, w
     centre = _to_numpy(_resize(prediction.centre_disparity, size))
@@ -79,7 +99,7 @@ def _moved_bins(
     moved = np.zeros((len(centre), spec.bins.count, *size))
     for j in range(centre.shape[1]):
         _add_mass(moved, normalise(centre[:, j]), probability[:, j], bin_positions(spec.bins))
-    return _widen(moved / moved.sum(axis=1, keepdims=True), spec), normalise.constant
+    return _widen(moved / moved.sum(axis=1, keepdims=True), spec), normalise
 
 
 def _add_mass(moved: np.ndarray, u: np.ndarray, mass: np.ndarray, positions: np.ndarray) -> None:

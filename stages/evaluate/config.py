@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from cache_schema import CacheLocation
 from stages.evaluate.protocol import ProtocolSettings
+from stages.train.metric_teacher import MetricTeacherConfig
 
 DEFAULT_SPLIT = "val"
 DEFAULT_PROTOCOL = "native"
@@ -27,6 +28,11 @@ class EvaluateConfig(BaseModel):
     """`native`, `network`, and settings of one's own; all in one pass over the rigs."""
     teachers: tuple[str, ...] | None = None
     """Teachers of the cache to score; all that are complete for the split if not given."""
+    metric_from: str | None = None
+    """Split with LiDAR that the scale of every scored teacher's views is fitted to, for it to be scored as a metric
+    teacher too; none: no teacher is made metric."""
+    metric_teacher: MetricTeacherConfig = MetricTeacherConfig()
+    """How that is fitted."""
     dense: bool = True
     """Whether to score against dense depth too, where the cache has it."""
     device: str = "auto"

@@ -18,9 +18,10 @@ from stages.evaluate.protocol import Protocol
 from stages.evaluate.result import Evaluation
 from stages.evaluate.rig_scores import RigScores, rig_scores_file, write_rig_scores
 from stages.evaluate.scoring import Scorer
-from stages.evaluate.subjects import Maps, Subject, student_subject, teacher_subject
+from stages.evaluate.subjects import Maps, Subject, metric_teacher_subject, student_subject, teacher_subject
 from stages.evaluate.truth import Truth, dense_truth, lidar_truth
 from stages.progress import Progress
+from stages.train.metric_teacher import MetricTeacher, MetricTeacherRecord, fit_metric_teacher
 from stages.train.student import load_student
 from stages.wording import counted
 
@@ -28,9 +29,12 @@ from stages.wording import counted
 def execute(plan: EvaluationPlan, progress: Progress, *, code_version: str) -> tuple[Evaluation, ...]:
     """Score all subjects by every protocol and write the results, in the order of the protocols.
 
-    Raises EvaluationError on a prediction that is not a number, and where there is no point to compare with.
+    Raises EvaluationError on a prediction that is not a number, and where there is no point to compare with; and
+    TrainingError where a teacher cannot be made metric.
     """
+    metric_teachers = _metric_teachers(plan, progress)
     subjects = _subjects(plan)
+    subjects += [metric_teacher_subject(teacher, plan.cache, plan.config.split) for teacher in metric_teachers]
     tables = [_Table(plan, protocol, subjects) for protocol in plan.protocols]
     names: list[tuple[str, str]] = []
     progress.begin(f"evaluate {plan.config.split}", len(plan.frames))
@@ -46,7 +50,8 @@ def execute(plan: EvaluationPlan, progress: Progress, *, code_version: str) -> t
     for table in tables:
         table.refuse_nothing()
     found = [(table, table.rig_scores(names)) for table in tables]
-    evaluations = [table.evaluation(rig_scores, code_version) for table, rig_scores in found]
+    records = tuple(each.record for each in metric_teachers)
+    evaluations = [table.evaluation(rig_scores, records, code_version) for table, rig_scores in found]
     for (table, rig_scores), evaluation in zip(found, evaluations, strict=True):
         if (output := plan.output(table.protocol)) is not None:
             write_rig_scores(rig_scores_file(output), rig_scores)
@@ -59,6 +64,18 @@ def _subjects(plan: EvaluationPlan) -> list[Subject]:
     if plan.student_folder is not None:
         students.append(student_subject(load_student(plan.student_folder, choose_device(plan.config.device))))
     return [*students, *(teacher_subject(name, targets) for name, targets in plan.teachers.items())]
+
+
+def _metric_teachers(plan: EvaluationPlan, progress: Progress) -> list[MetricTeacher]:
+    """The teachers, fitted to the LiDAR of a split as the plan asks. Raises the errors of `fit_metric_teacher`."""
+    config, found = plan.config, list[MetricTeacher]()
+    if config.metric_from is None:
+        return found
+    for name in plan.teachers:
+        found.append(fit_metric_teacher(plan.cache, config.metric_from, name, config.metric_teacher, progress))
+        for line in found[-1].describe():
+            progress.note(line)
+    return found
 
 
 class _Table:
@@ -118,7 +135,9 @@ class _Table:
             points={name: count for scorer in self._scorers.values() for name, count in scorer.rig_points().items()},
         )
 
-    def evaluation(self, rig_scores: RigScores, code_version: str) -> Evaluation:
+    def evaluation(
+        self, rig_scores: RigScores, metric_teachers: tuple[MetricTeacherRecord, ...], code_version: str
+    ) -> Evaluation:
         """The result."""
         config, scorers = self._plan.config, self._scorers.values()
         scores = [
@@ -145,6 +164,7 @@ class _Table:
             cross_view=tuple(score for scorer in scorers for score in scorer.cross_view_scores()),
             parts=part_scores(rig_scores, self.protocol, self._plan.frames.record.scene_conditions),
             worst=worst_rigs(rig_scores),
+            metric_teachers=metric_teachers,
         )
 
     def _truths(self, index: int, rig: CachedRig) -> list[Truth]:

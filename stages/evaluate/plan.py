@@ -65,6 +65,9 @@ def plan(config: EvaluateConfig) -> EvaluationPlan:
             " evaluate on a split with LiDAR"
         )
     names = frames.record.teachers_complete if config.teachers is None else config.teachers
+    if config.metric_from is not None:
+        for name in names:
+            cache.targets(config.metric_from, name, raw_scale=config.metric_teacher.raw_scale)
     student = None if config.run is None else trained_student(config.run, config.cache)
     label = ""
     otherwise: tuple[str, ...] = ()

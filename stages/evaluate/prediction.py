@@ -21,7 +21,10 @@ Fit = tuple[float, float]
 
 @dataclass(frozen=True)
 class Prediction:
-    """Depth in metres of V views or, with `fits`, relative disparity and what makes it metric."""
+    """Depth in metres of V views or, with `fits`, relative disparity and what makes it metric.
+
+    Depth that is 0 all over a view says that nothing is known of it.
+    """
 
     maps: Float[np.ndarray, "V h w"]
     native_size: tuple[int, int]
@@ -31,7 +34,7 @@ class Prediction:
 
     def knows(self, view: int) -> bool:
         """Whether there is metric depth for a view."""
-        return self.fits is None or self.fits[view] is not None
+        return bool(self.maps[view].any()) if self.fits is None else self.fits[view] is not None
 
     def at(self, view: int, xy_px: Float[np.ndarray, "point 2"]) -> Float[np.ndarray, "point"]:
         """Depth in metres, not clamped, at points (x right, y down) of the native image of a view that it knows."""

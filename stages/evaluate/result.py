@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict
 
 from stages.evaluate.prediction import Alignment
 from stages.evaluate.protocol import Protocol, Scaling, TruthName
+from stages.train.metric_teacher import MetricTeacherRecord
 
 Kind = Literal["depth", "place", "condition", "scene"]
 
@@ -119,3 +120,5 @@ class Evaluation(Result):
     parts: tuple[PartScores, ...] = ()
     worst: tuple[RigRank, ...] = ()
     """The worst rigs of every subject and truth, worst first."""
+    metric_teachers: tuple[MetricTeacherRecord, ...] = ()
+    """What teachers were made metric by, with what settings, and what their fit is worth."""

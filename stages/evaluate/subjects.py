@@ -13,6 +13,7 @@ from cache_schema import Cache, CachedRig, TargetReader
 from cache_schema.soft_targets import expand, expected_position
 from stages.evaluate.prediction import Alignment, Prediction, aligned
 from stages.evaluate.truth import Truth
+from stages.train.metric_teacher import MetricTeacher
 from stages.train.student import Student, StudentOutput, resize_images
 
 Maps = Float[np.ndarray, "V h w"]
@@ -60,6 +61,17 @@ def teacher_subject(name: str, targets: TargetReader) -> Subject:
 
     called = f"teacher {name}"
     return Subject(called, disparity, {"disparity_least_squares": called, "disparity_median": f"{called}{MEDIAN_ONLY}"})
+
+
+def metric_teacher_subject(teacher: MetricTeacher, cache: Cache, split: str) -> Subject:
+    """A teacher whose views have metric bin centres, by Σ p_T·c_T. Raises the errors of `MetricTeacher.rigs`."""
+    rigs = teacher.rigs(cache, split)
+
+    def predict(index: int, _: CachedRig) -> Maps:
+        return teacher.depth_m(rigs, index).numpy()
+
+    called = f"metric teacher {teacher.record.teacher}"
+    return Subject(called, predict, {"metric": called})
 
 
 def teacher_subjects(cache: Cache, split: str) -> list[Subject]:

@@ -76,8 +76,14 @@ class Provenance(Record):
 
 def training_data(manifest: Manifest, split: str, teacher: str | None) -> TrainingData:
     """What a run on this split with this teacher reads."""
-    record, teacher_record = split_record(manifest, split), None if teacher is None else manifest.teachers[teacher]
+    record, teacher_record = split_record(manifest, split), None if teacher is None else _as_read(manifest, teacher)
     return TrainingData(dataset=manifest.dataset, image=manifest.image, split=record, teacher=teacher_record)
+
+
+def _as_read(manifest: Manifest, teacher: str) -> TeacherRecord:
+    """A teacher without its raw scale, which no run reads: a cache with it and one of before teach the same."""
+    record = manifest.teachers[teacher]
+    return record.model_copy(update={"targets": record.targets.model_copy(update={"test_time_views": 0})})
 
 
 def split_record(manifest: Manifest, split: str) -> SplitRecord:

@@ -54,7 +54,7 @@ def spec(kind: dict[str, object]) -> TargetSpec:
 def random_teacher_targets(rigs: Sequence[RigFrames], folder: Path) -> list[Moments]:
     teacher = load_teacher(str(write_random_teacher(folder / "teacher")))
     everywhere = np.ones((len(rigs[0].images), *GRID), bool)
-    targets = [soft_target(teacher(rig.images).predictions, everywhere, spec({})) for rig in rigs]
+    targets = [soft_target(teacher(rig.images).predictions, everywhere, spec({}))[0] for rig in rigs]
     return [target for target in targets if isinstance(target, Moments)]
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import zarr
 
-from cache_schema import Cache, CacheWriter, ImageSpec
+from cache_schema import Cache, CacheWriter, ImageSpec, TeacherKind
 from cache_schema.errors import (
     CacheCorruptError,
     CacheIncompleteError,
@@ -25,6 +25,7 @@ from tests.tiny_cache import (
     dataset,
     ego_masks,
     feature_of,
+    raw_scale_of,
     relation_of,
     rig_frames,
     split_record,
@@ -82,11 +83,37 @@ def test_features_that_are_not_stored_are_missed_by_name(cache_path: Path) -> No
         Cache(cache_path).targets("train", "tiny", features=True)
 
 
+def test_the_raw_scale_comes_back_where_it_is_asked_for(tmp_path: Path) -> None:
+    path = write_tiny_cache(tmp_path / "zarr", splits=("train",), test_time_views=2)
+    cache = Cache(path)
+    targets = cache.targets("train", "tiny", raw_scale=True)
+    low, span = raw_scale_of(4, targets.spec)
+    np.testing.assert_array_equal(targets[4].disparity_low, low)
+    np.testing.assert_array_equal(targets[4].disparity_span, span)
+    assert set(targets[4].encoded) == {"bin_mean", "bin_spread"}
+    assert cache.targets("train", "tiny")[4].disparity_span is None
+
+
+def test_a_raw_scale_that_is_not_stored_is_missed_with_the_command_that_adds_it(cache_path: Path) -> None:
+    with pytest.raises(CacheMissingError, match=r"no raw scale of teacher tiny.*fsmde cache-teacher … --overwrite"):
+        Cache(cache_path).targets("train", "tiny", raw_scale=True)
+
+
+@pytest.mark.parametrize("kind", TeacherKind)
+def test_other_clients_read_the_unit_of_the_raw_scale(tmp_path: Path, kind: TeacherKind) -> None:
+    path = write_tiny_cache(tmp_path / "zarr", splits=("train",), kind=kind, test_time_views=2)
+    soft = zarr.open_group(str(path), mode="r")["train/teachers/tiny"]
+    for name in ("disparity_low", "disparity_span"):
+        assert soft[name].metadata.dimension_names == ("rig", "camera", "test_time_view")
+        assert soft[name].attrs["unit"] == ("1" if kind == "disparity_affine_invariant" else "1/m")
+        assert f"{name.removeprefix('disparity_')} of d = low + u · span" in soft[name].attrs["description"]
+
+
 def test_a_cache_of_before_there_were_choices_has_what_there_was(tmp_path: Path) -> None:
     path = write_tiny_cache(tmp_path / "zarr", splits=("train",))
     edited = json.loads((path / "zarr.json").read_text())
     stored = edited["attributes"]["fsmde"]
-    for field in ("normalisation", "relation_of", "feature_channels"):
+    for field in ("normalisation", "relation_of", "feature_channels", "test_time_views"):
         del stored["teachers"]["tiny"]["targets"][field]
     edited["attributes"]["fsmde_sha256"] = stored_digest(stored)
     (path / "zarr.json").write_text(json.dumps(edited))
@@ -98,7 +125,8 @@ def test_a_cache_of_before_there_were_choices_has_what_there_was(tmp_path: Path)
 
 
 @pytest.mark.parametrize(
-    ("field", "other"), [("normalisation", "rank"), ("relation_of", "deviations"), ("feature_channels", 5)]
+    ("field", "other"),
+    [("normalisation", "rank"), ("relation_of", "deviations"), ("feature_channels", 5), ("test_time_views", 2)],
 )
 def test_targets_made_otherwise_are_refused(cache_path: Path, field: str, other: object) -> None:
     with (

@@ -23,7 +23,9 @@ SURFACE = {
         "--unlabelled", "--workers", "--encoder-weights", "--device", "--config", "--set", "--dry-run",
         "--fast-dev-run",
     },
-    "evaluate": {"--cache", "--run", "--split", "--protocol", "--teacher", "--device", "--config", "--set"},
+    "evaluate": {
+        "--cache", "--run", "--split", "--protocol", "--teacher", "--metric-from", "--device", "--config", "--set",
+    },
     "report": {"--run", "--cache", "--split", "--rig", "--device"},
     "compare": {"first", "second", "--split", "--protocol", "--cache", "--out"},
     "latency": {"--run", "--cache", "--teacher", "--split", "--threads", "--device"},

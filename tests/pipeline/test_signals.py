@@ -17,7 +17,8 @@ from pipeline.errors import one_line_errors
 def command():
     with one_line_errors():
         print("ready", flush=True)
-        time.sleep(60)
+        for _ in range(1200):
+            time.sleep(0.05)  # a signal just before a sleep is only noticed after it
 
 typer.run(command)
 """

@@ -189,7 +189,7 @@ def refused(cache: Path, file: Path) -> bool:
         for i in range(len(opened.split(split))):
             if teachers:
                 channels = opened.manifest.teachers[teachers[0]].targets.feature_channels
-                opened.targets(split, teachers[0], features=channels > 0)[i]
+                opened.targets(split, teachers[0], features=channels > 0, raw_scale=True)[i]
             else:
                 opened.split(split)[i]
     except CacheCorruptError:

@@ -54,7 +54,7 @@ def sweep_doubts(sweep: Sweep, rig_from_camera: Float64[np.ndarray, "V 4 4"]) ->
         return judge(points_m, sweep.rig_from_lidar, cameras_m).clean
 
     for form in as_angles(sweep.points_m):
-        if (form.whole_turn or verdict.impossible) and fits(form.points_m):
+        if (form.whole_turn or (verdict.impossible and form.unit == "radians")) and fits(form.points_m):
             raise DatasetError(
                 f"{sweep.file}: its columns look like {form.words}; expected x, y and z in metres: write range · "
                 "cos(elevation) · cos(azimuth), range · cos(elevation) · sin(azimuth), range · sin(elevation)"

@@ -31,6 +31,8 @@ class Angles:
     """Points as ranges and angles."""
 
     words: str
+    unit: str
+    """Of the angles; degrees are numbers that coordinates in metres have too, radians hardly."""
     points_m: Float64[np.ndarray, "point 3"]
     whole_turn: bool
     """Whether the azimuths fill a turn, which coordinates hardly do."""
@@ -56,7 +58,7 @@ def as_angles(columns: Float[np.ndarray, "point 3"]) -> Iterator[Angles]:
             sectors = np.bincount((azimuth % turn * SECTORS / turn).astype(int) % SECTORS, minlength=SECTORS)
             to_the_ends = np.ptp(azimuth) > turn * (1 - END)
             whole_turn = bool(to_the_ends and sectors.min() >= LEAST_IN_SECTOR * len(numbers))
-            yield Angles(f"{', '.join(order[:2])} and {order[2]} in {unit}", points_m, whole_turn)
+            yield Angles(f"{', '.join(order[:2])} and {order[2]} in {unit}", unit, points_m, whole_turn)
 
 
 def byte_swapped(points_m: Float[np.ndarray, "point 3"]) -> dict[str, Float[np.ndarray, "point 3"]]:

@@ -154,7 +154,7 @@ def test_a_run_is_called_as_its_folder_from_wherever_it_is_seen(
 
 
 def test_few_scenes_and_published_rows_are_spoken_of_where_there_are_any(page: str) -> None:
-    assert "Here they are over 1 scene only, which is too few" in page
+    assert "of 1 scene: they say nothing of other scenes" in page
     assert "Published figures" in page, "the world calls itself DDAD, and has a split val"
 
 

@@ -34,7 +34,7 @@ def predictions(rig: RigFrames, tmp_path_factory: pytest.TempPathFactory) -> lis
 
 
 def target(predictions: list[PointPrediction]) -> Moments:
-    made = soft_target(predictions, np.ones((6, 96, 160), bool), SPEC)
+    made, _ = soft_target(predictions, np.ones((6, 96, 160), bool), SPEC)
     assert isinstance(made, Moments)
     return made
 

@@ -46,7 +46,7 @@ def everywhere() -> np.ndarray:
 
 
 def probabilities(values: torch.Tensor, bins: BinSpec) -> np.ndarray:
-    target = soft_target([PointPrediction(values)], everywhere(), spec(bins))
+    target, _ = soft_target([PointPrediction(values)], everywhere(), spec(bins))
     return np.asarray(expand(encode(target, spec(bins, "moments")), spec(bins, "moments")))
 
 
@@ -55,8 +55,8 @@ def probabilities(values: torch.Tensor, bins: BinSpec) -> np.ndarray:
 @pytest.mark.parametrize(("a", "b"), list(itertools.product((0.01, 7.0), (-3.0, 50.0))))
 def test_scale_and_shift_of_the_disparity_do_not_matter(normalisation: str, bins: BinSpec, a: float, b: float) -> None:
     d, how = disparity(), spec(bins, normalisation=normalisation)
-    changed = soft_target([PointPrediction(a * d + b)], everywhere(), how)
-    plain = soft_target([PointPrediction(d)], everywhere(), how)
+    changed, _ = soft_target([PointPrediction(a * d + b)], everywhere(), how)
+    plain, _ = soft_target([PointPrediction(d)], everywhere(), how)
     assert isinstance(changed, Moments)
     assert isinstance(plain, Moments)
     before, after = (expand(encode(t, spec(bins)), spec(bins)) for t in (plain, changed))
@@ -72,8 +72,8 @@ def test_nearer_is_higher() -> None:
 def test_disagreement_between_test_time_views_widens_the_target() -> None:
     d = disparity()
     noisy = d + torch.from_numpy(np.random.default_rng(1).normal(0, 0.3, d.shape))
-    alone = soft_target([PointPrediction(d), PointPrediction(2 * d + 1)], everywhere(), spec(BINS[0]))
-    doubtful = soft_target([PointPrediction(d), PointPrediction(noisy)], everywhere(), spec(BINS[0]))
+    alone, _ = soft_target([PointPrediction(d), PointPrediction(2 * d + 1)], everywhere(), spec(BINS[0]))
+    doubtful, _ = soft_target([PointPrediction(d), PointPrediction(noisy)], everywhere(), spec(BINS[0]))
     assert isinstance(alone, Moments)
     assert isinstance(doubtful, Moments)
     np.testing.assert_allclose(alone.spread, certain_spread(alone.mean, BINS[0]), rtol=1e-6)
@@ -81,7 +81,7 @@ def test_disagreement_between_test_time_views_widens_the_target() -> None:
 
 
 def test_test_time_views_may_differ_in_resolution() -> None:
-    target = soft_target(
+    target, _ = soft_target(
         [PointPrediction(disparity()), PointPrediction(disparity(size=(140, 238)))], everywhere(), spec(BINS[0])
     )
     assert isinstance(target, Moments)
@@ -94,9 +94,9 @@ def test_the_own_car_does_not_set_the_scale() -> None:
     with_car[:, -12:] = 500.0
     mask = everywhere()
     mask[:, -6:] = False
-    clean = soft_target([PointPrediction(d)], mask, spec(BINS[0]))
-    masked = soft_target([PointPrediction(with_car)], mask, spec(BINS[0]))
-    unmasked = soft_target([PointPrediction(with_car)], everywhere(), spec(BINS[0]))
+    clean, _ = soft_target([PointPrediction(d)], mask, spec(BINS[0]))
+    masked, _ = soft_target([PointPrediction(with_car)], mask, spec(BINS[0]))
+    unmasked, _ = soft_target([PointPrediction(with_car)], everywhere(), spec(BINS[0]))
     assert isinstance(clean, Moments)
     assert isinstance(masked, Moments)
     assert isinstance(unmasked, Moments)
@@ -109,7 +109,7 @@ def test_a_view_without_contrast_says_nothing_and_a_covered_one_is_judged_whole(
     d[0] = 3.0
     mask = everywhere()
     mask[1] = False
-    target = soft_target([PointPrediction(d)], mask, spec(BINS[0]))
+    target, _ = soft_target([PointPrediction(d)], mask, spec(BINS[0]))
     assert isinstance(target, Moments)
     np.testing.assert_array_equal(target.mean[0], 0.5)
     np.testing.assert_array_equal(target.spread[0], SPREAD_MAX)
@@ -122,7 +122,7 @@ def test_a_bin_head_keeps_its_modes_on_our_bins(bins: BinSpec) -> None:
     ramp = torch.linspace(0.01, 0.5, GRID[1]).expand(VIEWS, *GRID)
     centre = torch.stack([ramp, ramp.flip(-1)], dim=1).contiguous()
     probability = torch.tensor([0.7, 0.3])[None, :, None, None].expand_as(centre).contiguous()
-    target = soft_target([BinPrediction(probability, centre)], everywhere(), spec(bins))
+    target, _ = soft_target([BinPrediction(probability, centre)], everywhere(), spec(bins))
     assert isinstance(target, Probabilities)
     p = target.probability
     np.testing.assert_allclose(p.sum(axis=1), 1, atol=1e-9)
@@ -140,7 +140,7 @@ def test_bin_heads_too_ignore_the_scale_of_their_centres(normalisation: str) -> 
     targets = [
         soft_target(
             [BinPrediction(probability, a * centre + b)], everywhere(), spec(BINS[0], normalisation=normalisation)
-        )
+        )[0]
         for a, b in ((1.0, 0.0), (0.01, 50.0))
     ]
     before, after = (t.probability for t in targets if isinstance(t, Probabilities))
@@ -151,8 +151,8 @@ def test_bin_heads_too_ignore_the_scale_of_their_centres(normalisation: str) -> 
 def test_a_bin_head_that_is_sure_says_what_a_point_says(normalisation: str) -> None:
     """All probability in a bin whose centre is the disparity: the same mean u as that disparity gives."""
     how, d = spec(BINS[0], normalisation=normalisation), disparity(size=GRID)
-    point = soft_target([PointPrediction(d)], everywhere(), how)
-    certain = soft_target([BinPrediction(torch.ones(VIEWS, 1, *GRID), d[:, None])], everywhere(), how)
+    point, _ = soft_target([PointPrediction(d)], everywhere(), how)
+    certain, _ = soft_target([BinPrediction(torch.ones(VIEWS, 1, *GRID), d[:, None])], everywhere(), how)
     assert isinstance(point, Moments)
     assert isinstance(certain, Probabilities)
     inside = (point.mean > 0.1) & (point.mean < 0.9)

@@ -52,7 +52,7 @@ def silent_views(
     predictions: list[PointPrediction | BinPrediction], encoding: str, rounding: float = 1e-5
 ) -> list[bool]:
     how = spec(encoding)
-    target = soft_target(predictions, np.ones((VIEWS, *GRID), bool), how, rounding)
+    target, _ = soft_target(predictions, np.ones((VIEWS, *GRID), bool), how, rounding)
     encoded = encode(target, how)
     in_torch = {name: torch.from_numpy(array)[None] for name, array in encoded.items()}
     found = says_nothing(encoded)

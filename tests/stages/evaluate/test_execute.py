@@ -8,16 +8,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cache_schema import CachedRig
-from cache_schema.errors import ConfigError, EvaluationError, TrainingError
+from cache_schema import BinSpec, CachedRig
+from cache_schema.errors import CacheMissingError, ConfigError, EvaluationError, TrainingError
 from stages.evaluate import execute as stage
 from stages.evaluate.config import EvaluateConfig, metrics_file
 from stages.evaluate.plan import EvaluationPlan, plan
+from stages.evaluate.prediction import Prediction
 from stages.evaluate.protocol import ProtocolSettings
 from stages.evaluate.result import Evaluation
 from stages.evaluate.subjects import Subject
 from stages.progress import Silent
 from stages.train.config import StudentConfig
+from stages.train.metric_teacher import MetricTeacherConfig
 from tests.tiny_cache import write_tiny_cache
 
 
@@ -33,6 +35,16 @@ def constant(depth_m: float) -> Subject:
         return np.full(rig.images.shape[:3], depth_m, np.float32)
 
     return Subject("student", maps, {"metric": "student"})
+
+
+class Told(Silent):
+    """Keeps the lines that stay."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def note(self, line: str) -> None:
+        self.lines.append(line)
 
 
 def planned(cache: Path, run: Path, *protocols: str | ProtocolSettings) -> EvaluationPlan:
@@ -65,6 +77,44 @@ def test_protocols_in_one_pass_are_those_one_by_one(
         assert Evaluation.model_validate_json(written.read_bytes()) == one
     assert len({evaluation.scores[0].mean.points for evaluation in together}) > 1
     assert {evaluation.student_sha256 for evaluation in together} == {hashlib.sha256(b"weights").hexdigest()}
+
+
+def test_teachers_made_metric_by_another_split_are_rows_of_their_own(tmp_path: Path) -> None:
+    """Their disparity has another scale in each camera, which the cameras' LiDAR of split train tells."""
+    kept = {"test_time_views": 2, "bins": BinSpec()}
+    cache = write_tiny_cache(tmp_path / "zarr", rigs=12, scale=(1, 0.5, 2, 3), **kept)
+    config = EvaluateConfig(cache=str(cache), metric_from="train", dense=False)
+    told = Told()
+    (found,) = stage.execute(plan(config), told, code_version="test")
+    assert "AbsRel" in told.lines[1]
+    assert "one scale for all views" in told.lines[1]
+    unscaled = {scores.subject: scores for scores in found.scores if scores.scaling == "none"}
+    assert list(unscaled) == ["teacher tiny", "teacher tiny, median only", "metric teacher tiny"]
+    metric = unscaled["metric teacher tiny"]
+    assert metric.alignment == "metric"
+    (record,) = found.metric_teachers
+    assert record.cross_fit.scenes == 4
+    assert f"{record.cross_fit.abs_rel:.3f}" in told.lines[1]
+    assert Evaluation.model_validate_json(found.model_dump_json()) == found
+    assert metric.mean.metrics["abs_rel"] < 0.15
+    assert {part.subject for part in found.parts} >= {"metric teacher tiny"}
+
+
+def test_a_teacher_that_cannot_be_made_metric_is_refused_before_anything_is_scored(cache: Path) -> None:
+    with pytest.raises(CacheMissingError, match="has no split 'train'; it has: val"):
+        plan(EvaluateConfig(cache=str(cache), metric_from="train"))
+    with pytest.raises(CacheMissingError, match=r"no raw scale of teacher tiny.*--overwrite"):
+        plan(EvaluateConfig(cache=str(cache), metric_from="val"))
+    without = MetricTeacherConfig(raw_scale=False)
+    assert plan(EvaluateConfig(cache=str(cache), metric_from="val", metric_teacher=without)).teachers
+
+
+def test_a_view_without_depth_does_not_count() -> None:
+    maps = np.ones((2, 4, 6), np.float32)
+    maps[1] = 0
+    prediction = Prediction(maps, (8, 12), 80.0)
+    assert prediction.knows(0)
+    assert not prediction.knows(1)
 
 
 def test_scoring_nothing_is_an_error_and_nothing_is_written(

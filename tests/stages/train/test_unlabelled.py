@@ -112,3 +112,11 @@ def test_another_teacher_or_another_ring_is_refused(cache: Path, frames_only: Pa
     other = write_tiny_cache(tmp_path / "zarr", bins=BinSpec(count=8))
     with pytest.raises(ConfigError, match=r"targets\.bins\.count: 16 with LiDAR, 8 without"):
         plan(with_further(other), cache, tmp_path / "run")
+
+
+def test_a_raw_scale_that_only_one_cache_has_keeps_nobody_apart(cache: Path, tmp_path: Path):
+    """No run reads it, and caches of before lack it."""
+    scaled = write_tiny_cache(tmp_path / "scaled", splits=("train",), lidar_of=(), test_time_views=2)
+    made = plan(with_further(scaled), cache, tmp_path / "run")
+    assert made.data.unlabelled is not None
+    assert made.data.unlabelled.teacher == made.data.teacher
