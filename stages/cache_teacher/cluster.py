@@ -19,6 +19,7 @@ from cache_schema.errors import ConfigError
 
 CONNECT_S = 15
 FIRST_WORKER_S = 60
+TRIES = 3
 
 
 @contextmanager
@@ -34,7 +35,7 @@ def open_cluster(scheduler: str | None, workers: int, tell: Callable[[str], None
         with silence_logging_cmgr(logging.CRITICAL), _connected(scheduler, tell) as client:
             yield client
         return
-    with _local_cluster() as cluster, Client(cluster) as client:
+    with _local_cluster() as cluster, _begun(lambda: Client(cluster)) as client:
         cluster.scale(workers)
         try:
             client.wait_for_workers(1, timeout=FIRST_WORKER_S)
@@ -50,12 +51,14 @@ def _local_cluster() -> Iterator[Any]:
 
     others = set(active_children())
     with _deaf_to_ctrl_c():
-        cluster = LocalCluster(
-            n_workers=0,
-            threads_per_worker=1,
-            memory_limit=0,  # a task holds one shard; Dask's own limit would kill what the machine can bear
-            dashboard_address="127.0.0.1:0",
-            silence_logs=logging.CRITICAL,
+        cluster = _begun(
+            lambda: LocalCluster(
+                n_workers=0,
+                threads_per_worker=1,
+                memory_limit=0,  # a task holds one shard; Dask's own limit would kill what the machine can bear
+                dashboard_address="127.0.0.1:0",
+                silence_logs=logging.CRITICAL,
+            )
         )
     try:
         yield cluster
@@ -98,7 +101,7 @@ def _connected(scheduler: str, tell: Callable[[str], None]) -> Iterator[Any]:
     from distributed import Client
 
     try:
-        client = Client(scheduler, timeout=CONNECT_S)
+        client = _begun(lambda: Client(scheduler, timeout=CONNECT_S))
     except (OSError, TimeoutError, ValueError, TypeError, RuntimeError) as error:
         raise ConfigError(
             f"no Dask scheduler answers at {scheduler} ({' '.join(str(error).split())}); start one with: "
@@ -112,6 +115,19 @@ def _connected(scheduler: str, tell: Callable[[str], None]) -> Iterator[Any]:
         except TimeoutError as error:
             raise ConfigError(f"{scheduler} has no workers; start some with: dask worker {scheduler}") from error
         yield client
+
+
+def _begun(make: Callable[[], Any]) -> Any:
+    """A part of Dask with a thread of its own, which has 10 s to start; on a busy machine that takes longer at times.
+
+    Dask then fails an assertion. Raises ConfigError where that happens again and again.
+    """
+    for _ in range(TRIES):
+        try:
+            return make()
+        except AssertionError as error:
+            slow = error
+    raise ConfigError(f"Dask's thread did not start in 10 s, {TRIES} times: this machine is too busy") from slow
 
 
 def dashboard(client: Any) -> str:

@@ -12,7 +12,7 @@ from cache_schema import LidarView, RigFrames
 from cache_schema.errors import DatasetError
 from cache_schema.manifest import far_m
 from stages.cache_teacher.datasets.base import RigDataset, SampleRef, Sweep
-from stages.cache_teacher.datasets.plausible_points import sweep_doubts
+from stages.cache_teacher.datasets.plausible_points import OddSweepError, sweep_doubts
 from stages.cache_teacher.unusable import Unusable, try_load
 from stages.wording import counted
 
@@ -102,10 +102,24 @@ def survey_lidar(
 
 
 def _sweep_doubts(dataset: RigDataset, split: str, samples: Sequence[SampleRef], first: RigFrames) -> list[str]:
-    """What is doubtful of up to 16 sweeps, spread over a split: of the first that is, and how many are."""
+    """What is doubtful of up to 16 sweeps, spread over a split: of the first that is, and how many are.
+
+    Raises DatasetError where one of them cannot be, or most are odd.
+    """
     probes = dict.fromkeys(np.linspace(0, len(samples) - 1, SWEEPS).astype(int).tolist())
     sweeps = [sweep for index in probes if (sweep := _sweep(dataset, split, samples[index])) is not None]
-    found = [(sweep.file, doubts) for sweep in sweeps if (doubts := sweep_doubts(sweep, first.rig_from_camera))]
+    found: list[tuple[str, tuple[str, ...]]] = []
+    odd: list[OddSweepError] = []
+    for sweep in sweeps:
+        try:
+            doubts = sweep_doubts(sweep, first.rig_from_camera)
+        except OddSweepError as error:
+            odd.append(error)
+            doubts = (str(error).removeprefix(f"{sweep.file}: "),)
+        if doubts:
+            found.append((sweep.file, doubts))
+    if len(odd) > len(sweeps) / 2:
+        raise odd[0]
     if not found:
         return []
     file, doubts = found[0]

@@ -8,7 +8,7 @@ import numpy as np
 
 from cache_schema import CachedRig
 from cache_schema.durable import write_atomic
-from cache_schema.errors import EvaluationError
+from cache_schema.errors import ConfigError, EvaluationError, TrainingError
 from stages.device import choose_device
 from stages.evaluate.files import data_sha256
 from stages.evaluate.parts import intervals, part_scores, worst_rigs
@@ -29,8 +29,7 @@ from stages.wording import counted
 def execute(plan: EvaluationPlan, progress: Progress, *, code_version: str) -> tuple[Evaluation, ...]:
     """Score all subjects by every protocol and write the results, in the order of the protocols.
 
-    Raises EvaluationError on a prediction that is not a number, and where there is no point to compare with; and
-    TrainingError where a teacher cannot be made metric.
+    Raises EvaluationError on a prediction that is not a number, and where there is no point to compare with.
     """
     metric_teachers = _metric_teachers(plan, progress)
     subjects = _subjects(plan)
@@ -67,12 +66,16 @@ def _subjects(plan: EvaluationPlan) -> list[Subject]:
 
 
 def _metric_teachers(plan: EvaluationPlan, progress: Progress) -> list[MetricTeacher]:
-    """The teachers, fitted to the LiDAR of a split as the plan asks. Raises the errors of `fit_metric_teacher`."""
+    """The teachers that could be fitted to the LiDAR of a split, as the plan asks; of others it is said why not."""
     config, found = plan.config, list[MetricTeacher]()
     if config.metric_from is None:
         return found
     for name in plan.teachers:
-        found.append(fit_metric_teacher(plan.cache, config.metric_from, name, config.metric_teacher, progress))
+        try:
+            found.append(fit_metric_teacher(plan.cache, config.metric_from, name, config.metric_teacher, progress))
+        except (ConfigError, TrainingError) as error:
+            progress.note(f"metric   teacher {name} is left out: {error}")
+            continue
         for line in found[-1].describe():
             progress.note(line)
     return found

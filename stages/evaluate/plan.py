@@ -65,6 +65,11 @@ def plan(config: EvaluateConfig) -> EvaluationPlan:
             " evaluate on a split with LiDAR"
         )
     names = frames.record.teachers_complete if config.teachers is None else config.teachers
+    if config.run is None and not names:
+        raise EvaluationError(
+            f"{config.cache}: there is nothing to score: no teacher is complete for split {config.split}, and no --run"
+            " is given"
+        )
     if config.metric_from is not None:
         for name in names:
             cache.targets(config.metric_from, name, raw_scale=config.metric_teacher.raw_scale)

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from stages.cache_teacher.teachers.street import StreetDepthConfig, StreetDepthForDepthEstimation
 from stages.sliced_convolution import SlicedConv2d
 from stages.train.losses import Projector
+from stages.train.metric_teacher.head import ScaleHead
 from stages.train.student import EncoderConfig, Student, StudentConfig
 from tests.stages.cache_teacher.teachers.street.conftest import TINY
 from tests.stages.train.small import STUDENT
@@ -38,6 +39,7 @@ def networks() -> Iterator[nn.Module]:
         for changes in (sizes, {}, TINY):
             yield StreetDepthForDepthEstimation(StreetDepthConfig(**changes))
         yield Projector(16, 8)
+        yield ScaleHead(16, 6, 8)
 
 
 def shipped() -> Iterator[StudentConfig]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -94,7 +95,7 @@ def mask_name(camera: str) -> str:
 
 def _plain(name: str) -> str:
     """A name without what people spell in different ways: case, separators, leading zeros, and that it is a mask."""
-    words = re.findall(r"[a-z]+|\d+", name.lower())
+    words = re.findall(r"[^\W\d_]+|\d+", unicodedata.normalize("NFC", name).casefold())
     return "".join(word.lstrip("0") or "0" for word in words if word not in ("mask", "masks"))
 
 

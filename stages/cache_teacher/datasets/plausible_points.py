@@ -32,12 +32,18 @@ UPRIGHT = 0.75
 """Points reach this far in height, as a part of what they reach sideways, where axes or columns are mixed up."""
 
 
+class OddSweepError(DatasetError):
+    """A sweep that a place may explain, such as a bridge; where most sweeps are like it, something is wrong."""
+
+
 @dataclass(frozen=True)
 class Verdict:
     """What is wrong with a sweep: what cannot be, and what is doubtful; both end with what may be the cause."""
 
     impossible: str | None
     doubts: tuple[str, ...]
+    anywhere: bool = True
+    """Whether what cannot be cannot be at any place."""
 
     @property
     def clean(self) -> bool:
@@ -46,7 +52,11 @@ class Verdict:
 
 
 def sweep_doubts(sweep: Sweep, rig_from_camera: Float64[np.ndarray, "V 4 4"]) -> tuple[str, ...]:
-    """What is doubtful of a sweep. Raises DatasetError for one whose numbers cannot be metres in the LiDAR's frame."""
+    """What is doubtful of a sweep.
+
+    Raises DatasetError for one whose numbers cannot be metres in the LiDAR's frame, OddSweepError where they could at
+    a rare place.
+    """
     cameras_m = rig_from_camera[:, 2, 3].tolist()
     verdict = judge(sweep.points_m, sweep.rig_from_lidar, cameras_m)
 
@@ -63,19 +73,18 @@ def sweep_doubts(sweep: Sweep, rig_from_camera: Float64[np.ndarray, "V 4 4"]) ->
         return ()
     readings = {**byte_swapped(sweep.points_m), **sweep.other_readings()}
     fitting = [words for words, points_m in readings.items() if fits(points_m)]
-    why = verdict.impossible or "; ".join(verdict.doubts)
+    better = f"read as {' or '.join(fitting)} it looks like a sweep"
+    if verdict.impossible is None:
+        return (*verdict.doubts, better) if fitting else verdict.doubts
+    refusal = DatasetError if verdict.anywhere else OddSweepError
     if fitting:
-        raise DatasetError(
-            f"{sweep.file}: {why}; read as {' or '.join(fitting)} it looks like a sweep: mend it, or what describes it"
-        )
-    if verdict.impossible is not None:
-        axes = [words for words, points_m in turned(sweep.points_m).items() if fits(points_m)]
-        also = f"; with {' or '.join(axes)} it looks like a sweep" if axes else ""
-        raise DatasetError(
-            f"{sweep.file}: {why}{also}; expected x, y and z in metres, in the LiDAR's frame; mend the files or what "
-            "describes them, or pass --without-lidar"
-        )
-    return verdict.doubts
+        raise refusal(f"{sweep.file}: {verdict.impossible}; {better}: mend it, or what describes it")
+    axes = [words for words, points_m in turned(sweep.points_m).items() if fits(points_m)]
+    also = f"; with {' or '.join(axes)} it looks like a sweep" if axes else ""
+    raise refusal(
+        f"{sweep.file}: {verdict.impossible}{also}; expected x, y and z in metres, in the LiDAR's frame; mend the "
+        "files or what describes them, or pass --without-lidar"
+    )
 
 
 def judge(
@@ -126,9 +135,10 @@ def _judge_places(
     upright = reach_m[2] >= UPRIGHT * reach_m[:2].max()
     mixed = "are columns or axes mixed up, or the LiDAR's placement wrong?"
     if under >= UNDER_SHARE or (under >= FEW_UNDER and upright):
-        return Verdict(f"{under:.1%} of its points lie deep under the car: {mixed}", ())
+        return Verdict(f"{under:.1%} of its points lie deep under the car: {mixed}", (), anywhere=False)
     if above_m > HIGHEST_M:
-        return Verdict(f"by its points, cameras are {above_m:.1f} m above the ground: are points in metres?", ())
+        said = f"by its points, cameras are {above_m:.1f} m above the ground: are points in metres?"
+        return Verdict(said, (), anywhere=False)
     doubts = []
     if (far := float((ranges_m > FAR_M).mean())) > FAR_SHARE:
         doubts.append(f"{far:.0%} of its points are farther than {FAR_M:g} m: are they in metres?")

@@ -150,7 +150,7 @@ def _unseen(
 def _refuse_no_better(found: CrossFit, where: str) -> None:
     if not found.abs_rel < found.one_scale_abs_rel:
         raise TrainingError(
-            f"{where}: made metric view by view its AbsRel is {found.abs_rel:.3f} on scenes that were not fitted, with"
-            f" one scale for all views {found.one_scale_abs_rel:.3f}; expected less: fit it to more scenes than"
+            f"{where}: made metric view by view its AbsRel is {found.abs_rel:.5f} on scenes that were not fitted, with"
+            f" one scale for all views {found.one_scale_abs_rel:.5f}; expected less: fit it to more scenes than"
             f" {found.scenes}, or with fewer inputs or steps"
         )

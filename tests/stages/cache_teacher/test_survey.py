@@ -103,6 +103,16 @@ def test_points_that_cannot_be_metres_are_refused(root: Path, change: Callable[[
     planned(root, lidar=False)
 
 
+def test_one_sweep_of_several_that_a_bridge_may_explain_is_doubted(root: Path):
+    first, *others = sorted(root.glob("*/point_cloud/LIDAR/*.npz"))
+    assert others
+    points = np.load(first)["data"]
+    np.savez(first, data=points[:, [0, 2, 1, 3]])
+    said = lines(root)
+    assert "doubtful: 1 of 2 sweeps looked at" in said
+    assert "deep under the car" in said
+
+
 def test_feet_are_doubted(root: Path):
     change_sweeps(root, scaled(1 / 0.3048))
     assert "doubtful: " in lines(root)

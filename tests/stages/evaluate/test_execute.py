@@ -109,6 +109,23 @@ def test_a_teacher_that_cannot_be_made_metric_is_refused_before_anything_is_scor
     assert plan(EvaluateConfig(cache=str(cache), metric_from="val", metric_teacher=without)).teachers
 
 
+def test_a_teacher_that_cannot_be_made_metric_is_left_out_with_the_reason(tmp_path: Path) -> None:
+    kept = {"test_time_views": 2, "bins": BinSpec()}
+    cache = write_tiny_cache(tmp_path / "zarr", rigs=3, **kept)
+    told = Told()
+    (found,) = stage.execute(plan(EvaluateConfig(cache=str(cache), metric_from="train")), told, code_version="test")
+    assert "teacher tiny is left out: " in told.lines[0]
+    assert "expected two at least" in told.lines[0]
+    assert not found.metric_teachers
+    assert found.scores[0].subject == "teacher tiny"
+
+
+def test_without_teacher_and_run_there_is_nothing_to_score(tmp_path: Path) -> None:
+    cache = write_tiny_cache(tmp_path / "zarr", rigs=3, teacher=False)
+    with pytest.raises(EvaluationError, match="no teacher is complete for split val, and no --run is given"):
+        plan(EvaluateConfig(cache=str(cache)))
+
+
 def test_a_view_without_depth_does_not_count() -> None:
     maps = np.ones((2, 4, 6), np.float32)
     maps[1] = 0

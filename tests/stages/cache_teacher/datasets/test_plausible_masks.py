@@ -124,6 +124,12 @@ def test_a_file_that_is_a_cameras_in_all_but_spelling_is_refused(tmp_path: Path,
         load(tmp_path, CAMERA_01_mask=bumper())
 
 
+def test_letters_of_any_alphabet_tell_cameras_apart(tmp_path: Path):
+    for name in ("后_mask", "说明", "rück_mask"):
+        Image.fromarray(bumper()).save(tmp_path / f"{name}.png")
+    load_ego_masks(tmp_path, ("前", "后", "rück", "rck"), SIZE_HW)
+
+
 def test_the_groups_of_the_scenes_stand_together(tmp_path: Path):
     for group, share in (("0", 0.1), ("1", 0.3), ("2", 0.5)):
         (tmp_path / group).mkdir()
