@@ -10,7 +10,7 @@ from cache_schema.errors import CacheCorruptError, CacheMismatchError, CacheMiss
 from cache_schema.layout import MANIFEST_COPY, MANIFEST_DIGEST_KEY, MANIFEST_KEY, ROOT
 from cache_schema.manifest import SCHEMA_VERSION, Manifest, manifest_attributes, stored_digest
 from cache_schema.metadata import root_document
-from cache_schema.places import instead_of_cache
+from cache_schema.places import MAKE_CACHE, instead_of_cache
 from cache_schema.storage import LocalStorage, Storage
 
 
@@ -86,7 +86,7 @@ def _parse(storage: Storage, key: str, attributes: object) -> Manifest:
 def _instead(storage: Storage) -> str:
     if isinstance(storage, LocalStorage):
         return instead_of_cache(storage.root)
-    return f"make one with: fsmde cache-teacher --dataset ddad --root DIR --teacher ID --cache {storage.location}"
+    return f"make one with: {MAKE_CACHE.format('ddad', 'DIR', storage.location)}"
 
 
 def _damaged(storage: Storage, key: str, reason: str) -> CacheCorruptError:

@@ -27,25 +27,27 @@ _MARKS = (
 """What folders are, and by which of their contents that is known."""
 
 
+MAKE_CACHE = "fsmde cache-teacher --dataset {} --root {} --teacher ID --cache {}"
+"""The command that makes a cache, of a dataset at a root."""
+
 _RAW = (("ddad", "ddad.json"), ("nuscenes", "v1.0-*/sample.json"), ("folder", "dataset.json"))
 """Datasets as `--dataset` names them, and by which file in their root that is known."""
 
 
 def instead_of_cache(place: Path) -> str:
     """What lies where a cache was expected, and the command or place that mends it."""
-    making = "fsmde cache-teacher --dataset {} --root {} --teacher ID --cache {}"
     if place.is_file():
-        return f"it is a file, not the folder of a cache; make one with: {making.format('ddad', 'DIR', 'zarr')}"
+        return f"it is a file, not the folder of a cache; make one with: {MAKE_CACHE.format('ddad', 'DIR', 'zarr')}"
     for dataset, mark in _RAW:
         if next(place.glob(mark), None) is not None:
-            made = making.format(dataset, place, f"{place.name or 'zarr'}-zarr")
+            made = MAKE_CACHE.format(dataset, place, f"{place.name or 'zarr'}-zarr")
             return f"it holds the raw data of a dataset; make a cache of it with: {made}"
     if (place / "provenance.json").is_file():
         return f"it is a training run, which goes to --run {place}; give the cache that it was trained on"
     inner = [mark.parent for mark in sorted(place.glob(f"*/{ROOT}"))]
     if len(inner) == 1:
         return f"but there is one in it: {inner[0]}"
-    return f"make one with: {making.format('ddad', 'DIR', place)}"
+    return f"make one with: {MAKE_CACHE.format('ddad', 'DIR', place)}"
 
 
 def foreign(folder: Path, own: Collection[str] = ()) -> str | None:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
-from cache_schema import DatasetIdentity, ImageSpec
+from cache_schema import DatasetIdentity, ImageSpec, Manifest
 from cache_schema.agreement import refuse_another_place, refuse_other_split, stored_manifest
 from cache_schema.errors import ConfigError, DatasetError
 from cache_schema.manifest import ego_masks_digest, no_ego_masks
@@ -103,37 +103,41 @@ def plan(config: CacheTeacherConfig) -> CachePlan:
     )
     if not config.overwrite:
         _refuse_other(config.cache, identity, config.image, splits, masks)
+    storage = open_storage(config.cache)
+    stored = read_manifest(storage) if cache_exists(storage) else None
     made = CachePlan(
         config=config,
         dataset=dataset,
         identity=identity,
         ego_masks=masks,
         teacher_name=teacher_name,
-        keeps_raw_scale=config.overwrite or not _begun_without_raw_scale(config.cache, teacher_name),
+        keeps_raw_scale=config.overwrite or not _begun_without_raw_scale(stored, teacher_name),
         splits=splits,
-        shared=_shared(config, dataset, splits, skip),
+        shared=_shared(config, dataset, splits, skip, stored),
     )
-    storage = open_storage(config.cache)
     if isinstance(storage, LocalStorage) and (made.frames_missing or made.teacher_missing):
         require_writable(storage.root, "--cache")
     return made
 
 
 def _shared(
-    config: CacheTeacherConfig, dataset: RigDataset, splits: Sequence[SplitPlan], skip: Skip
+    config: CacheTeacherConfig,
+    dataset: RigDataset,
+    splits: Sequence[SplitPlan],
+    skip: Skip,
+    stored: Manifest | None,
 ) -> tuple[str, ...]:
     """Of any two splits, planned or in the cache from an earlier run, that both have some rigs."""
     samples: dict[str, Sequence[SampleRef]] = {split.name: split.samples for split in splits}
-    storage = open_storage(config.cache)
-    stored = read_manifest(storage).splits if cache_exists(storage) else {}
-    for name in (name for name in stored if name not in samples and name in dataset.splits):
+    cached = {} if stored is None else stored.splits
+    for name in (name for name in cached if name not in samples and name in dataset.splits):
         with suppress(DatasetError):  # of a split that is not asked for
             samples = {name: skip.part(dataset.samples(name))[0], **samples}
     shared = find_repeats(dataset, samples)
     again = (
         f"{split.name} has the rigs of {name} in {config.cache}: {SEEN}"
         for split in splits
-        for name, record in stored.items()
+        for name, record in cached.items()
         if name not in samples and record.samples_sha256 == split.record.samples_sha256
     )
     return *shared, *again
@@ -173,11 +177,10 @@ def _left_out(split: SplitPlan) -> str:
     return f" ({counted(len(split.incomplete), 'incomplete one')} left out: {shown})" if shown else ""
 
 
-def _begun_without_raw_scale(cache: str, teacher: str) -> bool:
+def _begun_without_raw_scale(stored: Manifest | None, teacher: str) -> bool:
     """Whether the cache has targets of the teacher from before raw scales were kept."""
-    storage = open_storage(cache)
-    stored = read_manifest(storage).teachers.get(teacher) if cache_exists(storage) else None
-    return stored is not None and not stored.targets.test_time_views
+    begun = None if stored is None else stored.teachers.get(teacher)
+    return begun is not None and not begun.targets.test_time_views
 
 
 def _ego_masks(config: CacheTeacherConfig, dataset: RigDataset) -> EgoMasks | None:

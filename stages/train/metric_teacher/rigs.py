@@ -25,10 +25,15 @@ GROUND_PROBES = 64
 
 @dataclass(frozen=True)
 class TeacherRig:
-    """What a teacher says of one rig: bin probabilities p_T, and the cues of each view."""
+    """What a teacher says of one rig: bin probabilities p_T, their expected u, and the cues of each view.
+
+    `world` is False where a cell holds any of the own car.
+    """
 
     scene: str
     probability: Float32[Tensor, "V K h w"]
+    u: Float32[Tensor, "V h w"]
+    world: Bool[Tensor, "V h w"]
     cues: RigCues
 
 
@@ -71,6 +76,7 @@ class RigReader:
         """
         stored = self.targets[rig]
         probability = torch.from_numpy(np.asarray(expand(stored.encoded, self.spec), np.float32))
+        u, world = expected_position(probability, self.spec.bins), self._world(rig)
         known = torch.from_numpy(~np.asarray(says_nothing(stored.encoded)))
         low, span, feature = torch.zeros(self.cameras), torch.ones(self.cameras), torch.zeros(self.cameras, 0)
         if stored.disparity_low is not None and stored.disparity_span is not None:
@@ -81,17 +87,16 @@ class RigReader:
         if self.config.ground and ground_z_m is not None:
             k, pose = self.frames.intrinsics_px(rig), self.frames.rig_from_camera(rig)
             plane = torch.from_numpy(ground_inverse_depth(k, pose, ground_z_m, self._native_size, self._grid))
-            ground = fit_ground(expected_position(probability, self.spec.bins), plane, self._world(rig))
+            ground = fit_ground(u, plane, world)
         cues = RigCues(known, low, span, feature, ground)
-        return TeacherRig(self.frames.scene(rig), probability, cues)
+        return TeacherRig(self.frames.scene(rig), probability, u, world, cues)
 
     def points(self, rig: int, seen: TeacherRig) -> Points:
         """LiDAR points in cells without any of the own car, of views that the teacher knows.
 
         Of several points in a cell the last counts; where a view has more than asked for, they are drawn by chance.
         """
-        u = expected_position(seen.probability, self.spec.bins).numpy()
-        usable = (self._world(rig) & seen.cues.known[:, None, None]).numpy()
+        u, usable = seen.u.numpy(), (seen.world & seen.cues.known[:, None, None]).numpy()
         random = np.random.default_rng((self.config.seed, rig))
         found = np.zeros((2, self.cameras, self.config.points), np.float32)
         for view, lidar in enumerate(self.frames.lidar(rig)):

@@ -103,14 +103,18 @@ def test_ddad_with_a_scene_file_under_another_name(ddad: Path, tmp_path: Path, s
     assert f"{scene} and {again}" in str(refused.value)
 
 
+def with_one_file_in_both_splits(ddad: Path, folder: Path) -> Path:
+    root = shutil.copytree(ddad, folder / "world")
+    content = json.loads((root / "ddad.json").read_text())
+    content["scene_splits"]["1"] = content["scene_splits"]["0"]
+    (root / "ddad.json").write_text(json.dumps(content))
+    return root
+
+
 def test_ddad_with_one_file_in_both_splits_is_taken_as_tris_samples_are_and_the_plan_says_so(
     ddad: Path, tmp_path: Path
 ) -> None:
-    root = shutil.copytree(ddad, tmp_path / "world")
-    file = root / "ddad.json"
-    content = json.loads(file.read_text())
-    content["scene_splits"]["1"] = content["scene_splits"]["0"]
-    file.write_text(json.dumps(content))
+    root = with_one_file_in_both_splits(ddad, tmp_path)
     dataset = DdadDataset(root)
     assert dataset.samples("train") == dataset.samples("val")
     config = CacheTeacherConfig(
@@ -127,11 +131,7 @@ def test_ddad_with_one_file_in_both_splits_is_taken_as_tris_samples_are_and_the_
 def test_a_drive_of_a_split_that_is_in_the_cache_from_an_earlier_run(
     ddad: Path, tmp_path: Path, *, listed_still: bool
 ) -> None:
-    root = shutil.copytree(ddad, tmp_path / "world")
-    file = root / "ddad.json"
-    content = json.loads(file.read_text())
-    content["scene_splits"]["1"] = content["scene_splits"]["0"]
-    file.write_text(json.dumps(content))
+    root = with_one_file_in_both_splits(ddad, tmp_path)
     config = CacheTeacherConfig.model_validate(
         {
             "dataset": "ddad",
@@ -144,8 +144,9 @@ def test_a_drive_of_a_split_that_is_in_the_cache_from_an_earlier_run(
     )
     execute(plan(config), Silent(), code_version="test")
     if not listed_still:
+        content = json.loads((root / "ddad.json").read_text())
         del content["scene_splits"]["0"]
-        file.write_text(json.dumps(content))
+        (root / "ddad.json").write_text(json.dumps(content))
     doubts = plan(config.model_copy(update={"splits": ("val",)})).shared
     assert len(doubts) == 1
     assert "who learns from the one and is scored on the other has seen the answers" in doubts[0]
