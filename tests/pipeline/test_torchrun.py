@@ -65,6 +65,7 @@ def test_a_job_that_is_asked_to_stop_saves_and_goes_on(cache: Path, tmp_path: Pa
     assert state["stream"]["epoch"] * 6 + state["stream"]["position"] == 2 * state["step"]
 
 
+@pytest.mark.slow  # half a minute of importing torch; in test_processes.py all of it but torchrun
 def test_what_cannot_be_is_told_once(cache: Path, tmp_path: Path):
     log = tmp_path / "log"
     job = torchrun(log, *training(cache, tmp_path / "run", "--batch-rigs", "3"))
