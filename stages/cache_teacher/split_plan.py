@@ -85,9 +85,13 @@ def plan_split(
     height, width, _ = first.images[0].shape
     native_size = height, width
     cameras, rigs = list(dataset.described_cameras(name)), few_rigs(dataset, name, samples, first)
+    one_place: dict[str, None] = {}
     for described in filter(None, cameras):
-        require_cameras_apart({each.name: each.rig_from_camera for each in described}, described[0].source)
+        poses = {each.name: each.rig_from_camera for each in described}
+        found = require_cameras_apart(poses, [each.intrinsics_px for each in described], described[0].source)
+        one_place.update(dict.fromkeys(found))
     doubts = [
+        *one_place,
         *camera_doubts(chain.from_iterable(cameras), native_size),
         *require_views_apart(rigs, dataset.cameras),
         *drive_doubts(dataset, name, samples),

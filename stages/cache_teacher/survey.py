@@ -25,6 +25,9 @@ FEW_IN_RANGE = 0.5
 """Share of a camera's points in range below which something is doubtful."""
 UPSIDE_DOWN = 0.3
 """Rank correlation of rows and depths in an image above which it is doubtful; of real rigs it is far below 0."""
+UNDER_M, UNDER_SHARE = 5.0, 0.02
+"""It is doubtful where so many points lie so deep below the camera, too: there is the earth, but under a ceiling, or
+where one ring turns above the camera, no such point."""
 ENOUGH = 50
 """Points of an image that tell something."""
 
@@ -90,7 +93,8 @@ def survey_lidar(
         )
     for view, camera in enumerate(dataset.cameras):
         turned = [value for rig in rigs if (value := _rows_and_depths(rig.lidar[view])) is not None]
-        if turned and np.median(turned) > UPSIDE_DOWN:
+        under = np.concatenate([_below_m(rig.lidar[view], rig.intrinsics_px[view]) for rig in rigs]) > UNDER_M
+        if turned and np.median(turned) > UPSIDE_DOWN and under.mean() > UNDER_SHARE:
             doubts.append(f"in {camera} LiDAR points are farther the lower they lie: is it, or the LiDAR, upside down?")
     return LidarSurvey(
         rigs=len(rigs),
@@ -108,6 +112,11 @@ def _sweep_doubts(dataset: RigDataset, split: str, samples: Sequence[SampleRef],
     """
     probes = dict.fromkeys(np.linspace(0, len(samples) - 1, SWEEPS).astype(int).tolist())
     sweeps = [sweep for index in probes if (sweep := _sweep(dataset, split, samples[index])) is not None]
+    if sweeps and not any(len(sweep.points_m) for sweep in sweeps):
+        raise DatasetError(
+            f"{sweeps[0].file}: holds no point, nor do {len(sweeps) - 1} more of split {split} that were looked at; "
+            "expected LiDAR points: mend the files, or pass --without-lidar"
+        )
     found: list[tuple[str, tuple[str, ...]]] = []
     odd: list[OddSweepError] = []
     for sweep in sweeps:
@@ -132,6 +141,12 @@ def _sweep(dataset: RigDataset, split: str, ref: SampleRef) -> Sweep | None:
         return dataset.sweep(split, ref)
     except DatasetError:
         return None
+
+
+def _below_m(view: LidarView, intrinsics_px: Float32[np.ndarray, "3 3"]) -> Float32[np.ndarray, "point"]:
+    """How far below the camera's axis points lie, in metres."""
+    found: np.ndarray = (view.uv_px[:, 1] - intrinsics_px[1, 2]) / intrinsics_px[1, 1] * view.depth_m
+    return found
 
 
 def _is(ref: SampleRef, rig: RigFrames) -> bool:

@@ -8,7 +8,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float64
+from jaxtyping import Float32, Float64
 
 from cache_schema import RigFrames
 from cache_schema.errors import DatasetError
@@ -300,7 +300,7 @@ def _common_ring(splits: Iterable[Mapping[str, Path]], dataset_file: Path) -> tu
     ring = _ring(largest)
     for calibration in calibrations:
         if not same_order(ring.cameras, found := _ring(calibration).cameras):
-            require_cameras_apart(_mountings(calibration), str(calibration.path))
+            require_cameras_apart(_mountings(calibration), list(_intrinsics(calibration)), str(calibration.path))
             raise DatasetError(
                 f"{calibration.path}: orders the cameras {', '.join(found)}; expected {', '.join(ring.cameras)} "
                 f"as {largest.path} does; put scenes of different cars into different datasets"
@@ -311,8 +311,12 @@ def _common_ring(splits: Iterable[Mapping[str, Path]], dataset_file: Path) -> tu
 def _ring(calibration: Calibration) -> Ring:
     return ring_from_calibration(
         _mountings(calibration),
-        {camera: intrinsics_of(calibration, camera) for camera in calibration.cameras},
+        dict(zip(calibration.cameras, _intrinsics(calibration), strict=True)),
     )
+
+
+def _intrinsics(calibration: Calibration) -> Iterator[Float32[np.ndarray, "3 3"]]:
+    return (intrinsics_of(calibration, camera) for camera in calibration.cameras)
 
 
 def _mountings(calibration: Calibration) -> dict[str, Float64[np.ndarray, "4 4"]]:

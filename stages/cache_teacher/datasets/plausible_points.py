@@ -15,7 +15,10 @@ from jaxtyping import Float, Float64
 from cache_schema.errors import DatasetError
 from stages.cache_teacher.datasets.base import Sweep
 from stages.cache_teacher.datasets.point_forms import as_angles, byte_swapped, turned
+from stages.wording import counted
 
+FEW = 10
+"""Of fewer points nothing can be said."""
 STRANGE = 0.2
 """Share of points with a number that no sensor gives from which on the type of the numbers was mistaken."""
 MEDIAN_M = (0.2, 150.0)
@@ -100,6 +103,8 @@ def judge(
     points = points[(points != 0).any(axis=1)]
     if not len(points):
         return Verdict(None, ("no point in it is finite and away from the origin",))
+    if len(points) < FEW:
+        return Verdict(None, (f"it holds {counted(len(points), 'point')}: is that all that the LiDAR saw?",))
     strange = ((np.abs(points) > 1e5) | ((np.abs(points) < 1e-6) & (points != 0))).any(axis=1).mean()
     if strange > STRANGE:
         return Verdict(
@@ -136,8 +141,9 @@ def _judge_places(
     mixed = "are columns or axes mixed up, or the LiDAR's placement wrong?"
     if under >= UNDER_SHARE or (under >= FEW_UNDER and upright):
         return Verdict(f"{under:.1%} of its points lie deep under the car: {mixed}", (), anywhere=False)
-    if above_m > HIGHEST_M:
-        said = f"by its points, cameras are {above_m:.1f} m above the ground: are points in metres?"
+    if abs(above_m) > HIGHEST_M:
+        where = f"{abs(above_m):.1f} m {'above' if above_m > 0 else 'under'} the ground"
+        said = f"by its points, cameras are {where}: are points in metres, and placements right?"
         return Verdict(said, (), anywhere=False)
     doubts = []
     if (far := float((ranges_m > FAR_M).mean())) > FAR_SHARE:
@@ -145,7 +151,8 @@ def _judge_places(
     if float(np.median(ranges_m)) < NEAR_MEDIAN_M:
         doubts.append(f"half of its points are nearer than {NEAR_MEDIAN_M:g} m: are they in metres?")
     if not LOW_M < above_m < HIGH_M:
-        doubts.append(f"by its points, cameras are {above_m:.1f} m above the ground: are points in metres, z up?")
+        where = f"{abs(above_m):.1f} m {'above' if above_m > 0 else 'under'} the ground"
+        doubts.append(f"by its points, cameras are {where}: are points in metres, z up?")
     if under >= FEW_UNDER:
         doubts.append(f"{under:.1%} of its points lie deep under the car: {mixed}")
     if upright:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import combinations, groupby
 
 import numpy as np
-from jaxtyping import Float64
+from jaxtyping import Bool, Float32, Float64, UInt8
 
 from cache_schema import RigFrames
 from cache_schema.errors import DatasetError
@@ -15,6 +15,11 @@ from stages.wording import counted
 
 SAME_M, SAME_ROTATION = 1e-4, 1e-4
 """No two cameras are calibrated to be so near each other, in metres and in elements of their rotations."""
+OTHER_LENS = 1.05
+"""Two cameras of one pose whose focal lengths differ by more than this factor are two lenses, as a tele and a wide one
+in a simulator."""
+FLAT_LEVELS = 3
+"""Nearly all values of an image of a covered lens lie within so many of 255."""
 WIDEST_CAR_M = 50.0
 """Two cameras of one car are not farther apart."""
 WIDEST_RIG_M = 100.0
@@ -31,14 +36,27 @@ NEARLY_ALL = 0.9
 IN_METRES = "expected world_from_rig in metres"
 
 
-def require_cameras_apart(rig_from_camera: Mapping[str, Float64[np.ndarray, "4 4"]], source: str) -> None:
-    """Raise DatasetError where two cameras of one car are at one place and look one way, or are no car's length apart.
+def require_cameras_apart(
+    rig_from_camera: Mapping[str, Float64[np.ndarray, "4 4"]],
+    intrinsics_px: Sequence[Float32[np.ndarray, "3 3"]],
+    source: str,
+) -> list[str]:
+    """What is doubtful of the places of one car's cameras: one for two cameras with different lenses.
 
+    Raises DatasetError where two with the same lens are at one place and look one way, or are no car's length apart.
     Cameras at one place that look different ways are those of a head of several lenses.
     """
     names, poses = tuple(rig_from_camera), np.stack(list(rig_from_camera.values()))
-    if (pair := _one_pose(poses)) is not None:
+    doubts = []
+    for pair in _one_pose(poses):
         one, other = (names[i] for i in pair)
+        focal_px = [float(intrinsics_px[i][0, 0]) for i in pair]
+        if _two_lenses(focal_px):
+            doubts.append(
+                f"{one} and {other} are at the same place on the car and look the same way, with focal lengths of "
+                f"{focal_px[0]:.4g} and {focal_px[1]:.4g} pixels: is the pose of the one that of the other?"
+            )
+            continue
         raise DatasetError(
             f"{source}: {one} and {other} are at the same place on the car and look the same way "
             f"({_position(poses[pair[0]])}); expected a pose of its own for each: is the one a copy of the other?"
@@ -49,6 +67,7 @@ def require_cameras_apart(rig_from_camera: Mapping[str, Float64[np.ndarray, "4 4
             f"{source}: {names[first]} and {names[second]} are {apart_m:.4g} m apart on the car; expected less than "
             f"{WIDEST_CAR_M:g} m: are positions of cameras in metres?"
         )
+    return doubts
 
 
 def require_views_apart(rigs: Sequence[RigFrames], cameras: Sequence[str]) -> list[str]:
@@ -61,7 +80,9 @@ def require_views_apart(rigs: Sequence[RigFrames], cameras: Sequence[str]) -> li
     one_colour: dict[str, None] = {}
     for rig in rigs:
         where = f"{rig.scene} sample {rig.sample}"
-        if (pair := _one_pose(rig.world_from_camera)) is not None:
+        for pair in _one_pose(rig.world_from_camera):
+            if _two_lenses([float(rig.intrinsics_px[i][0, 0]) for i in pair]):
+                continue  # told where the car's cameras are judged
             one, other = (cameras[i] for i in pair)
             raise DatasetError(
                 f"{where}: {one} and {other} have the same pose in the world "
@@ -82,7 +103,11 @@ def require_views_apart(rigs: Sequence[RigFrames], cameras: Sequence[str]) -> li
     if wide and len(wide) == len(rigs):
         raise DatasetError(f"{wide[0]}; expected less than {WIDEST_RIG_M:g} m: are poses in metres?")
     doubts = [f"{wide[0]}: are poses in metres?"] if wide else []
-    if one_colour:
+    if flat := [name for i, name in enumerate(cameras) if all(_is_flat(rig.images[i]) for rig in rigs)]:
+        doubts.append(
+            f"images of {', '.join(flat)} show nothing, in {counted(len(rigs), 'rig')} looked at: does the camera work?"
+        )
+    elif one_colour:
         doubts.append(f"images of {', '.join(one_colour)} are the same, and of one colour: does the camera work?")
     return doubts
 
@@ -101,7 +126,7 @@ def drive_doubts(dataset: RigDataset, split: str, samples: Sequence[SampleRef]) 
     if fast.any():
         first = int(np.argmax(fast))
         found = (
-            f"{int(fast.sum())} of {counted(int(moved.sum()), 'move')} from rig to rig are faster than "
+            f"{int(fast.sum())} of {counted(int(moved.sum()), 'move')} from rig to rig {_are(fast)} faster than "
             f"{FASTEST_M_PER_S:g} m/s, such as {moves_m[first]:.4g} m in {times_s[first]:.4g} s to {names[first]}"
         )
         far = float(np.median(moves_m[fast])) > FAR_MOVE_M and float(np.median(times_s[fast])) >= LEAST_S
@@ -115,7 +140,8 @@ def drive_doubts(dataset: RigDataset, split: str, samples: Sequence[SampleRef]) 
         return []
     first = int(np.argmax(jumps))
     return [
-        f"{int(jumps.sum())} of {counted(len(moves_m), 'move')} from rig to rig are longer than {LONGEST_JUMP_M:g} m, "
+        f"{int(jumps.sum())} of {counted(len(moves_m), 'move')} from rig to rig {_are(jumps)} longer than "
+        f"{LONGEST_JUMP_M:g} m, "
         f"such as {moves_m[first]:.4g} m to {names[first]}: are poses in metres?"
     ]
 
@@ -143,13 +169,26 @@ def _moves(
     return np.array(moves_m), np.array(times_s), names
 
 
-def _one_pose(poses: Float64[np.ndarray, "V 4 4"]) -> tuple[int, int] | None:
-    """The first two of some poses that are one."""
+def _are(found: Bool[np.ndarray, "move"]) -> str:
+    return "is" if found.sum() == 1 else "are"
+
+
+def _two_lenses(focal_px: Sequence[float]) -> bool:
+    return max(focal_px) > OTHER_LENS * min(focal_px)
+
+
+def _is_flat(image: UInt8[np.ndarray, "H W 3"]) -> bool:
+    """Whether an image is of one colour, but for the noise of a covered lens."""
+    low, high = np.percentile(image[::4, ::4], [1, 99], axis=(0, 1))
+    return bool((high - low <= FLAT_LEVELS).all())
+
+
+def _one_pose(poses: Float64[np.ndarray, "V 4 4"]) -> Iterator[tuple[int, int]]:
+    """Each two of some poses that are one."""
     for i, j in combinations(range(len(poses)), 2):
         rotated = np.abs(poses[i, :3, :3] - poses[j, :3, :3]).max()
         if rotated < SAME_ROTATION and np.linalg.norm(poses[i, :3, 3] - poses[j, :3, 3]) < SAME_M:
-            return i, j
-    return None
+            yield i, j
 
 
 def _farthest(poses: Float64[np.ndarray, "V 4 4"]) -> tuple[tuple[int, int], float]:

@@ -124,6 +124,22 @@ def test_a_lidar_that_hangs_upside_down_is_doubted(root: Path):
     assert "LiDAR points are farther the lower they lie" in lines(root)
 
 
+def test_a_low_ceiling_is_not_taken_for_the_ground(root: Path):
+    def room(points: np.ndarray) -> np.ndarray:
+        """Only what is above the LiDAR, and that no higher than a ceiling: the lower it lies, the farther it is."""
+        above = points[points[:, 2] > 0.2]
+        return above * [1, 1, 0, 1] + [0, 0, 0.7, 0]
+
+    change_sweeps(root, room)
+    assert "upside down" not in lines(root)
+
+
+def test_sweeps_that_are_all_empty_are_named(root: Path):
+    change_sweeps(root, lambda points: points[:0])
+    with pytest.raises(DatasetError, match=r"\.npz: holds no point, nor do \d+ more of split train .*--without-lidar"):
+        planned(root)
+
+
 def test_points_all_out_of_range_are_refused(root: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(survey, "far_m", lambda dataset: 0.5)
     with pytest.raises(DatasetError, match=r"no LiDAR point of 000000 sample 000000, .* is 0\.1 to 0\.5 m away"):

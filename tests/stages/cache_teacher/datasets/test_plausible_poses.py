@@ -73,8 +73,9 @@ def test_one_camera_pose_for_two_cameras_of_ones_own_is_refused(mine: Path, tmp_
         said("folder", changed(mine, tmp_path, scene, copied))
 
 
-def require_apart(*poses: np.ndarray) -> None:
-    require_cameras_apart({f"camera {i}": pose for i, pose in enumerate(poses)}, "here")
+def require_apart(*poses: np.ndarray, focal_px: tuple[float, ...] = ()) -> list[str]:
+    lenses = [np.diag([f, f, 1]).astype(np.float32) for f in (focal_px or (500.0,) * len(poses))]
+    return require_cameras_apart({f"camera {i}": pose for i, pose in enumerate(poses)}, lenses, "here")
 
 
 def at(x: float, *, turned: bool = False) -> np.ndarray:
@@ -84,7 +85,15 @@ def at(x: float, *, turned: bool = False) -> np.ndarray:
 
 
 def test_cameras_of_one_head_that_look_different_ways_are_taken() -> None:
-    require_apart(at(1), at(1, turned=True), at(1.01), at(18))
+    assert require_apart(at(1), at(1, turned=True), at(1.01), at(18)) == []
+
+
+def test_a_tele_and_a_wide_lens_at_one_pose_are_doubted_and_one_lens_is_refused() -> None:
+    (doubt,) = require_apart(at(1), at(2), at(1), focal_px=(500, 500, 1500))
+    assert "camera 0 and camera 2 are at the same place on the car" in doubt
+    assert "focal lengths of 500 and 1500 pixels" in doubt
+    with pytest.raises(DatasetError, match="camera 0 and camera 2 are at the same place on the car"):
+        require_apart(at(1), at(2), at(1), focal_px=(500, 1500, 501))
 
 
 @pytest.mark.parametrize("unit", [100, 1000])
@@ -114,7 +123,17 @@ def test_one_image_for_two_cameras_is_refused_but_for_a_covered_one(mine: Path) 
         require_views_apart([rig, front], CAMERAS)
     black = replace(front, images=tuple(np.zeros_like(image) for image in rig.images))
     (doubt,) = require_views_apart([black], CAMERAS)
-    assert doubt == "images of front and front_left are the same, and of one colour: does the camera work?"
+    assert doubt == f"images of {', '.join(CAMERAS)} show nothing, in 1 rig looked at: does the camera work?"
+
+
+def test_a_camera_that_shows_nothing_in_any_rig_is_doubted(mine: Path) -> None:
+    dataset = FolderDataset(mine)
+    rig = dataset.load("train", dataset.samples("train")[0])
+    noise = np.random.default_rng(0).integers(0, 3, rig.images[0].shape).astype(np.uint8)
+    covered = replace(rig, images=(noise, *rig.images[1:]))
+    (doubt,) = require_views_apart([covered, covered], CAMERAS)
+    assert doubt == f"images of {CAMERAS[0]} show nothing, in 2 rigs looked at: does the camera work?"
+    assert require_views_apart([covered, rig], CAMERAS) == [], "a lamp that went on"
 
 
 def in_units(factor: float) -> Change:
@@ -160,7 +179,7 @@ def test_one_jump_is_doubted(ddad: Path, tmp_path: Path) -> None:
             sensor["pose"]["translation"]["x"] += 800
 
     lines = said("ddad", changed(ddad, tmp_path, "000000/scene_*.json", jump), lidar=False)
-    assert "doubtful: 1 of 2 moves from rig to rig are faster than 150 m/s, such as 800" in lines
+    assert "doubtful: 1 of 2 moves from rig to rig is faster than 150 m/s, such as 800" in lines
     assert "m in 0.1 s to 000000 sample 000002: are poses in metres, and timestamps in microseconds?" in lines
 
 
