@@ -6,7 +6,7 @@ import hashlib
 import os
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from cache_schema.errors import DatasetError
@@ -14,8 +14,10 @@ from stages.cache_teacher.datasets.base import RigDataset, SampleRef
 from stages.cache_teacher.datasets.raw_files import decode_rgb
 from stages.wording import counted
 
-READ = 4
-"""Rigs of a scene whose images are read at most."""
+SAMPLED = 64
+"""Rigs of a scene of which some bytes are read at most."""
+SAMPLE_BYTES = 4096
+"""So many at the beginning of a file and in its middle differ in two photographs."""
 SHOWN = 3
 """Scenes that a doubt names."""
 SEEN = "who learns from the one and is scored on the other has seen the answers"
@@ -29,6 +31,13 @@ class _Rig:
     split: str
     ref: SampleRef
     paths: tuple[str, ...]
+    pair: tuple[int, int] = (0, 0)
+    """The cameras by which it is compared."""
+
+    @property
+    def compared(self) -> tuple[str, str]:
+        """The images of these."""
+        return self.paths[self.pair[0]], self.paths[self.pair[1]]
 
     @property
     def scene(self) -> tuple[str, str]:
@@ -42,11 +51,13 @@ def find_repeats(dataset: RigDataset, splits: Mapping[str, Sequence[SampleRef]])
     """What two splits share under one name, as TRI's small datasets do on purpose, a line for each two.
 
     Rigs are compared by the names of their images and the sizes of these files, which the listings of folders tell.
-    Only where all of those agree, images are read, of up to four rigs of a scene. Raises DatasetError where two rigs
-    have the same images: the same files or, in different scenes, copies of them.
+    Where both sizes agree of two cameras, in front or behind, of rigs of two scenes, so that one altered image hides
+    no copy, 8 kB of each are read, of up to 64 rigs of a scene, and whole files only where those agree. Raises
+    DatasetError where two rigs have the same images: the same files or, in different scenes, copies of them.
     """
     by_paths: dict[tuple[str, ...], _Rig] = {}
     by_sizes: dict[tuple[int, ...], list[_Rig]] = defaultdict(list)
+    pairs = _two_pairs(len(dataset.cameras))
     shared: dict[tuple[str, str], Counter[str]] = defaultdict(Counter)
     for split, ref in ((split, ref) for split, refs in splits.items() for ref in refs):
         files = dataset.image_files(split, ref)
@@ -54,7 +65,8 @@ def find_repeats(dataset: RigDataset, splits: Mapping[str, Sequence[SampleRef]])
         _refuse_one_file(rig, dataset.cameras)
         before = by_paths.setdefault(rig.paths, rig)
         if before is rig:
-            by_sizes[tuple(file.size for file in files)].append(rig)
+            for pair in pairs:
+                by_sizes[*pair, *(files[camera].size for camera in pair)].append(replace(rig, pair=pair))
         elif before.split != split and _name(before.ref) == _name(ref):
             shared[before.split, split][ref.scene] += 1
         else:
@@ -72,43 +84,65 @@ def _refuse_one_file(rig: _Rig, cameras: Sequence[str]) -> None:
             )
 
 
+def _two_pairs(cameras: int) -> list[tuple[int, int]]:
+    """Two pairs of neighbouring cameras that share none, where there are four: in front and behind."""
+    starts = dict.fromkeys((0, cameras // 2))
+    return [(start, (start + 1) % cameras) for start in starts]
+
+
 def _refuse_copies(alike: Iterable[Sequence[_Rig]]) -> None:
-    """Raise DatasetError where rigs of two scenes, alike in the sizes of all their images, have the same.
+    """Raise DatasetError where rigs of two scenes, alike in the sizes of the images compared, have the same.
 
     Rigs of one scene may: a simulated car that stands sees the same twice.
     """
-    read: Counter[tuple[str, str]] = Counter()
+    sampled: Counter[tuple[tuple[str, str], tuple[int, int]]] = Counter()
     for rigs in alike:
         if len({rig.scene for rig in rigs}) == 1:
             continue
-        seen: dict[str, _Rig] = {}
+        seen: dict[bytes, list[_Rig]] = defaultdict(list)
         for rig in rigs:
-            if read[rig.scene] == READ:
+            if sampled[rig.scene, rig.pair] == SAMPLED:
                 continue
-            read[rig.scene] += 1
-            content = _content(rig.paths)
-            before = rig if content is None else seen.setdefault(content, rig)
-            if before.scene != rig.scene:
+            sampled[rig.scene, rig.pair] += 1
+            sample = _sample(rig.compared)
+            others = [] if sample is None else [other for other in seen[sample] if other.scene != rig.scene]
+            if sample is not None and not others:
+                seen[sample].append(rig)
+            if others and _same(rig.compared, others[0].compared):
+                before = others[0]
                 raise DatasetError(
-                    f"{before} and {rig} have the same images, byte for byte ({before.paths[0]} and {rig.paths[0]}); "
-                    f"{REMEDY}"
+                    f"{before} and {rig} have the same images, byte for byte ({before.compared[0]} and "
+                    f"{rig.compared[0]}); {REMEDY}"
                 )
 
 
-def _content(paths: Sequence[str]) -> str | None:
-    """What a rig's images are known by; None where they cannot be read, or show nothing, as those of a covered lens."""
+def _sample(paths: Sequence[str]) -> bytes | None:
+    """Some bytes of images; None where they cannot be read: whoever loads them says what is wrong."""
     digest = hashlib.sha256()
-    shows = False
     for path in paths:
         try:
+            with Path(path).open("rb") as file:
+                digest.update(file.read(SAMPLE_BYTES))
+                file.seek(max(os.fstat(file.fileno()).st_size - SAMPLE_BYTES, 0) // 2)
+                digest.update(file.read(SAMPLE_BYTES))
+        except OSError:
+            return None
+    return digest.digest()
+
+
+def _same(paths: Sequence[str], others: Sequence[str]) -> bool:
+    """Whether images are the same, byte for byte, and show something, as those of covered lenses do not."""
+    shows = False
+    for path, other in zip(paths, others, strict=True):
+        try:
             data = Path(path).read_bytes()
-            if not shows:
-                pixels = decode_rgb(data, Path(path))
-                shows = bool((pixels != pixels[0, 0]).any())
+            if data != Path(other).read_bytes():
+                return False
+            pixels = decode_rgb(data, Path(path))
         except (OSError, DatasetError):
-            return None  # whoever loads it says what is wrong
-        digest.update(hashlib.sha256(data).digest())
-    return digest.hexdigest() if shows else None
+            return False
+        shows |= bool((pixels != pixels[0, 0]).any())
+    return shows
 
 
 def _doubts(shared: Mapping[tuple[str, str], Counter[str]]) -> Iterator[str]:

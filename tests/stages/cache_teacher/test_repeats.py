@@ -48,7 +48,7 @@ def repeats_of(dataset: RigDataset) -> list[str]:
 
 
 def test_sound_datasets_have_none_and_no_image_is_read(mine: Path, ddad: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(repeats, "_content", lambda paths: pytest.fail("an image was read"))
+    monkeypatch.setattr(repeats, "_sample", lambda paths: pytest.fail("an image was read"))
     assert repeats_of(FolderDataset(mine)) == []
     assert repeats_of(DdadDataset(ddad)) == []
 
@@ -103,14 +103,31 @@ def test_scenes_that_begin_with_covered_lenses_are_taken(mine: Path) -> None:
 
 def test_few_images_are_read_where_all_files_have_one_size(mine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As PNGs without compression have."""
-    monkeypatch.setattr(repeats, "READ", 1)
+    monkeypatch.setattr(repeats, "SAMPLED", 1)
     read: list[Any] = []
     for path in mine.glob("*/*/*.jpg"):
         path.write_bytes(path.read_bytes().ljust(20_000, b"\0"))
-    content = repeats._content
-    monkeypatch.setattr(repeats, "_content", lambda paths: read.append(paths) or content(paths))
+    sample = repeats._sample
+    monkeypatch.setattr(repeats, "_sample", lambda paths: read.append(paths) or sample(paths))
+    monkeypatch.setattr(repeats, "_same", lambda paths, others: pytest.fail("whole images were read"))
     assert repeats_of(FolderDataset(mine)) == []
-    assert len(read) == 3
+    assert len(read) == 2 * 3, "of two pairs of cameras in three scenes"
+
+
+@pytest.mark.parametrize("camera", ["front", "front_left", "back", "back_right"])
+@pytest.mark.parametrize("one_size", [False, True])
+def test_a_copy_in_which_one_camera_was_edited(mine: Path, camera: str, one_size: bool) -> None:
+    if one_size:
+        for path in mine.glob("*/*/*.jpg"):
+            path.write_bytes(path.read_bytes().ljust(20_000, b"\0"))
+    shutil.copytree(mine / "monday", mine / "copy")
+    for path in (mine / "copy" / camera).glob("*.jpg"):
+        data = path.read_bytes()
+        comment = data[:2] + b"\xff\xfe\x00\x06abcd" + data[2:]
+        path.write_bytes(comment[: len(data)] if one_size else comment)
+    edit(mine / "dataset.json", lambda content: content["splits"]["val"].append("copy"))
+    with pytest.raises(DatasetError, match="monday sample 000 of train and copy sample 000 of val have the same ima"):
+        repeats_of(FolderDataset(mine))
 
 
 def test_two_ddad_scene_files_of_one_folder_that_name_the_same_images(ddad: Path) -> None:
