@@ -36,29 +36,68 @@ class Angles:
     points_m: Float64[np.ndarray, "point 3"]
     whole_turn: bool
     """Whether the azimuths fill a turn, which coordinates hardly do."""
+    sure: bool = True
+    """Whether hardly any place has such coordinates."""
 
 
 def as_angles(columns: Float[np.ndarray, "point 3"]) -> Iterator[Angles]:
-    """The points, where columns can be range, azimuth and elevation in some order and unit."""
+    """The points, where columns can be range, azimuth and elevation or zenith angle, or a cylinder's coordinates."""
     with np.errstate(invalid="ignore"):  # bytes that are no numbers
         numbers = columns.astype(np.float64)
     numbers = numbers[np.isfinite(numbers).all(axis=1)]
     if not len(numbers):
         return
     for unit, turn in TURNS.items():
-        for order in permutations(("range", "azimuth", "elevation")):
-            ranges_m, azimuth, elevation = (numbers[:, order.index(name)] for name in ("range", "azimuth", "elevation"))
-            slack = ROUNDING * turn
-            halves = np.abs(azimuth).max() <= turn / 2 + slack or (azimuth.min() >= 0 and azimuth.max() <= turn + slack)
-            if ranges_m.min() < 0 or not halves or np.abs(elevation).max() > turn / 4 + slack:
-                continue
-            theta, phi = azimuth * (2 * math.pi / turn), elevation * (2 * math.pi / turn)
-            flat_m = ranges_m * np.cos(phi)
-            points_m = np.stack([flat_m * np.cos(theta), flat_m * np.sin(theta), ranges_m * np.sin(phi)], axis=1)
-            sectors = np.bincount((azimuth % turn * SECTORS / turn).astype(int) % SECTORS, minlength=SECTORS)
-            to_the_ends = np.ptp(azimuth) > turn * (1 - END)
-            whole_turn = bool(to_the_ends and sectors.min() >= LEAST_IN_SECTOR * len(numbers))
-            yield Angles(f"{', '.join(order[:2])} and {order[2]} in {unit}", unit, points_m, whole_turn)
+        yield from _spherical(numbers, unit, turn)
+        yield from _cylindrical(numbers, unit, turn)
+
+
+def _spherical(numbers: Float64[np.ndarray, "point 3"], unit: str, turn: float) -> Iterator[Angles]:
+    """As range, azimuth and elevation in any order, and with the angle from the zenith, which is 0 above."""
+    slack = ROUNDING * turn
+    for order in permutations(("range", "azimuth", "elevation")):
+        ranges_m, azimuth, third = (numbers[:, order.index(name)] for name in ("range", "azimuth", "elevation"))
+        if ranges_m.min() < 0 or not _is_azimuth(azimuth, turn):
+            continue
+        readings = {"elevation": third} if np.abs(third).max() <= turn / 4 + slack else {}
+        if third.min() >= 0 and third.max() <= turn / 2 + slack:
+            readings["zenith"] = turn / 4 - third
+        for name, elevation in readings.items():
+            phi = elevation * (2 * math.pi / turn)
+            points_m = _around(ranges_m * np.cos(phi), azimuth, ranges_m * np.sin(phi), turn)
+            called = [name if each == "elevation" else each for each in order]
+            words = f"{', '.join(called[:2])} and {called[2]} in {unit}"
+            yield Angles(words, unit, points_m, _fills_turn(azimuth, turn))
+
+
+def _cylindrical(numbers: Float64[np.ndarray, "point 3"], unit: str, turn: float) -> Iterator[Angles]:
+    """As the distance from the axis, azimuth and height."""
+    flat_m, azimuth, height_m = numbers.T
+    if flat_m.min() >= 0 and _is_azimuth(azimuth, turn):
+        points_m = _around(flat_m, azimuth, height_m, turn)
+        words = f"distance from the axis, azimuth in {unit} and height"
+        # What is ahead in a room 2π m wide has such columns, too.
+        yield Angles(words, unit, points_m, _fills_turn(azimuth, turn), sure=unit == "degrees")
+
+
+def _is_azimuth(column: Float64[np.ndarray, "point"], turn: float) -> bool:
+    slack = ROUNDING * turn
+    return bool(np.abs(column).max() <= turn / 2 + slack or (column.min() >= 0 and column.max() <= turn + slack))
+
+
+def _fills_turn(azimuth: Float64[np.ndarray, "point"], turn: float) -> bool:
+    sectors = np.bincount((azimuth % turn * SECTORS / turn).astype(int) % SECTORS, minlength=SECTORS)
+    return bool(np.ptp(azimuth) > turn * (1 - END) and sectors.min() >= LEAST_IN_SECTOR * len(azimuth))
+
+
+def _around(
+    flat_m: Float64[np.ndarray, "point"],
+    azimuth: Float64[np.ndarray, "point"],
+    height_m: Float64[np.ndarray, "point"],
+    turn: float,
+) -> Float64[np.ndarray, "point 3"]:
+    theta = azimuth * (2 * math.pi / turn)
+    return np.stack([flat_m * np.cos(theta), flat_m * np.sin(theta), height_m], axis=1)
 
 
 def byte_swapped(points_m: Float[np.ndarray, "point 3"]) -> dict[str, Float[np.ndarray, "point 3"]]:

@@ -84,6 +84,18 @@ def test_other_rigs_are_not_taken_for_those(cache: Cache, run: Path, monkeypatch
     assert seen_before(run, cache, "train") == (), "covered lenses look alike"
 
 
+def test_another_recording_under_equal_names_is_not_taken_for_it(
+    cache: Cache, run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keep_trained_rigs(run, [(cache, "train")])
+    other = Cache(write_tiny_cache(tmp_path / "other", rigs=3, teacher=False))
+    identity = other.manifest.dataset.model_copy(update={"version": "another street"})
+    other.manifest = other.manifest.model_copy(update={"dataset": identity})
+    assert seen_before(run, other, "train") == ("the very rigs that are scored",), "another version, the same images"
+    monkeypatch.setattr(FrameReader, "image_lengths", lambda frames, i: np.array([i + 900, 1, 2, 3]))
+    assert seen_before(run, other, "train") == ()
+
+
 @pytest.mark.parametrize("names", [("scene", "other"), ("sample", "other")])
 def test_rigs_under_other_names_are_known_by_what_they_show(
     cache: Cache, run: Path, monkeypatch: pytest.MonkeyPatch, names: tuple[str, str]
@@ -95,7 +107,9 @@ def test_rigs_under_other_names_are_known_by_what_they_show(
 
 def test_of_a_run_without_a_list_the_whole_split_tells(cache: Cache, run: Path) -> None:
     assert seen_before(run, cache, "train") == ("the very rigs that are scored",)
-    for damaged in (b"", b"\x93NUMPY nonsense"):
+    keep_trained_rigs(run, [(cache, "train")])
+    whole = (run / TRAINED_RIGS).read_bytes()
+    for damaged in (b"", b"cut short", whole[:-8], whole[:-1] + b"x"):
         (run / TRAINED_RIGS).write_bytes(damaged)
         assert seen_before(run, cache, "train") == ("the very rigs that are scored",)
 

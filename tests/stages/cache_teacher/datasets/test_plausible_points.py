@@ -164,6 +164,24 @@ def test_ranges_and_angles_are_told(place: str, unit: str, turn: float, order: t
         sweep_doubts(sweep, at_height(camera_m)[None])
 
 
+@pytest.mark.parametrize(("unit", "turn"), [("radians", 1), ("degrees", 180 / np.pi)])
+@pytest.mark.parametrize("place", ["street", "truck", "eight beams"])
+def test_zenith_angles_and_cylinders_are_told(place: str, unit: str, turn: float):
+    points, lidar_m, camera_m = PLACES[place]
+    ranges_m, azimuth, elevation = as_ranges(points, 1, positive=False).T
+    zenith = np.stack([ranges_m, azimuth * turn, (np.pi / 2 - elevation) * turn], axis=1)
+    with pytest.raises(DatasetError, match=f"columns look like range, azimuth and zenith in {unit}"):
+        sweep_doubts(Sweep("0.npz", zenith, at_height(lidar_m)), at_height(camera_m)[None])
+    cylinder = np.stack([ranges_m * np.cos(elevation), azimuth * turn, xyz(points)[:, 2]], axis=1)
+    sweep = Sweep("0.npz", cylinder, at_height(lidar_m))
+    if unit == "degrees":  # heights of a few metres may be degrees, too
+        with pytest.raises(DatasetError, match=r"columns look like .*azimuth.* in degrees"):
+            sweep_doubts(sweep, at_height(camera_m)[None])
+    else:
+        *_, doubt = sweep_doubts(sweep, at_height(camera_m)[None])
+        assert doubt.startswith("its columns may be distance from the axis, azimuth in radians and height")
+
+
 @pytest.mark.parametrize("place", PLACES)
 def test_points_are_not_taken_for_angles(place: str):
     """Nor where only those ahead are kept, and the room is about 2π wide."""
