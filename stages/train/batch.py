@@ -20,6 +20,8 @@ class EncodedTargets:
     """Views that the student sees as the teacher did: tokens of the others are of something else."""
     feature: Float16[Tensor, "B V T C"] | None = None
     """The teacher's tokens, where a loss needs them."""
+    scale_shift: Float32[Tensor, "B V 2"] | None = None
+    """What makes the expected u metric, 1/z = scale · u + shift in 1/m, where a loss needs it; 0, 0: not known."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +56,8 @@ class TrainBatch:
         if targets is not None:
             encoded = {name: change(tensor) for name, tensor in targets.encoded.items()}
             feature = None if targets.feature is None else change(targets.feature)
-            targets = EncodedTargets(encoded, change(targets.view_relation), change(targets.whole), feature)
+            scale = None if targets.scale_shift is None else change(targets.scale_shift)
+            targets = EncodedTargets(encoded, change(targets.view_relation), change(targets.whole), feature, scale)
         return TrainBatch(
             images=change(self.images),
             lidar_depth_m=change(self.lidar_depth_m),
@@ -83,9 +86,11 @@ def _join_targets(targets: Sequence[EncodedTargets]) -> EncodedTargets | None:
         return None
     names = targets[0].encoded
     features = [target.feature for target in targets if target.feature is not None]
+    scales = [target.scale_shift for target in targets if target.scale_shift is not None]
     return EncodedTargets(
         encoded={name: torch.cat([target.encoded[name] for target in targets]) for name in names},
         view_relation=torch.cat([target.view_relation for target in targets]),
         whole=torch.cat([target.whole for target in targets]),
         feature=torch.cat(features) if features else None,
+        scale_shift=torch.cat(scales) if scales else None,
     )

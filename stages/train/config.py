@@ -76,8 +76,8 @@ class StudentConfig(Record):
 class LossConfig(Record):
     """L = L_gt + ckd · (kl · KL + cross · L_cross) + view_relation · L_vr, and the rivals' terms by their weights.
 
-    With `ckd`, `view_relation` and the rivals `pseudo_label`, `rkd`, `features` and `metric_kd` all 0 the student
-    learns from LiDAR alone and no teacher is read.
+    With `ckd`, `view_relation`, `metric_depth` and the rivals `pseudo_label`, `rkd`, `features` and `metric_kd` all 0
+    the student learns from LiDAR alone and no teacher is read.
     """
 
     ckd: float = Field(default=1.0, ge=0)
@@ -109,6 +109,9 @@ class LossConfig(Record):
     metric_kd: float = Field(default=0, ge=0)
     """Weight of logit distillation in metric depth: KL over the student's bins after the teacher is fitted to LiDAR.
     Views without LiDAR learn nothing from it."""
+    metric_depth: float = Field(default=0, ge=0)
+    """How much what the metric teacher says in metres counts in L_gt, for 1 as much as all LiDAR points of the batch.
+    It speaks where there is no LiDAR point, also of rigs without any; `metric_teacher` says how its scale is told."""
     sky_u: float | None = Field(default=FAR_U, ge=0, lt=1)
     """Pixels whose target lies at or below this normalised disparity (sky, very far) stay out of the KL and of the
     rivals' losses, else the student smears the sky over edges; none: every pixel counts."""
@@ -124,13 +127,45 @@ class LossConfig(Record):
     @property
     def teaches_without_lidar(self) -> bool:
         """Whether any term learns from rigs that only a teacher has labelled."""
-        return any(weight > 0 for weight in (self.ckd, self.view_relation, self.pseudo_label, self.rkd, self.features))
+        weights = (self.ckd, self.view_relation, self.pseudo_label, self.rkd, self.features, self.metric_depth)
+        return any(weight > 0 for weight in weights)
+
+    @property
+    def needs_metric_teacher(self) -> bool:
+        """Whether any term reads a teacher's depth in metres."""
+        return self.metric_depth > 0
 
     def teacher_share(self, progress: float) -> float:
         """What is left of the teacher's weights after that part, 0 to 1, of training."""
         if self.anneal == "none":
             return 1.0
         return 1 - progress if self.anneal == "linear" else 0.5 + 0.5 * math.cos(math.pi * progress)
+
+
+class MetricTeacherConfig(Record):
+    """What the scale and shift of each view of a teacher are told from, and how that is learned."""
+
+    raw_scale: bool = True
+    """Learn from the raw scale of each view; else from its normalised disparity alone."""
+    features: bool | None = None
+    """Learn from the teacher's features. Where the cache has them if not given, but not without raw scales: the ground
+    alone told more than both in the embedded world."""
+    ground: bool = True
+    """Learn from where a flat ground is, seen through the calibration."""
+    folds: int = Field(default=4, ge=2)
+    """Parts of the scenes, at most: the views of each are told by a head that learned from the others."""
+    steps: int = Field(default=300, ge=1)
+    batch_rigs: int = Field(default=4, ge=1)
+    learning_rate: float = Field(default=2e-3, gt=0)
+    weight_decay: float = Field(default=0.05, ge=0)
+    hidden: int = Field(default=64, ge=1)
+    points: int = Field(default=256, ge=1)
+    """LiDAR points of each view that are learned from, at most, drawn by chance."""
+    d_min_m: float = Field(default=1.0, gt=0)
+    d_max_m: float | None = Field(default=None, gt=0)
+    """Metric bin centres lie between d_min_m and d_max_m, and so do the LiDAR points that are used. Where it is not
+    given, d_max_m is how far the cache's dataset is scored."""
+    seed: int = 0
 
 
 class OptimizerConfig(Record):
@@ -274,6 +309,8 @@ class TrainConfig(Record):
     """Decay of the moving average of the weights, such as 0.999, which is then what is stored; none: no average."""
     student: StudentConfig = StudentConfig()
     losses: LossConfig = LossConfig()
+    metric_teacher: MetricTeacherConfig = MetricTeacherConfig()
+    """How the teacher is made metric, for the losses that need it: from the LiDAR of the split that is trained on."""
     optimizer: OptimizerConfig = OptimizerConfig()
     loader: LoaderConfig = LoaderConfig()
     augment: AugmentConfig = AugmentConfig()

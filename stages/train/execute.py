@@ -38,11 +38,13 @@ from stages.train.curves import Curves
 from stages.train.failures import told_in_a_line
 from stages.train.learner import Learner
 from stages.train.loader import Loader, RigDataset, VisitedRigs
+from stages.train.metric_teacher.kept import ScaleShifts, keep_metric_teacher, load_scales
 from stages.train.optimizer import make_optimizer
 from stages.train.plan import TrainPlan
 from stages.train.precision import make_scaler
 from stages.train.processes import Processes, alone
 from stages.train.readers import never, silently
+from stages.train.reduce import by_itself
 from stages.train.run_folder import STUDENT, TENSORBOARD, TrainingData, only_trainer, start_session, this_session
 from stages.train.sampler import BatchStream, MixedStream, StreamState, Visit
 from stages.train.share import WHOLE, Share, SharedBatches, refuse_uneven
@@ -90,6 +92,11 @@ def execute(
                 session = this_session(plan.steps_done, processes.device, processes.count, code_version)
                 start_session(plan.run, plan.config, plan.data, plan.manifest_sha256, session)
                 keep_trained_rigs(plan.run, trained_splits(plan))
+                if plan.config.losses.needs_metric_teacher:
+                    assert plan.config.teacher is not None
+                    splits = list(trained_splits(plan))
+                    with by_itself():
+                        keep_metric_teacher(plan.run, splits, plan.config.teacher, plan.config.metric_teacher, progress)
                 sweep(plan.run)
         return train(plan, training, processes, progress if processes.main else Silent())
 
@@ -247,11 +254,15 @@ def open_loader(
     open_rigs = partial(
         RigDataset.open, teacher=config.teacher, features=config.losses.features > 0, image_size=plan.image_size
     )
-    rigs = [open_rigs(plan.cache, config.split)]
+    scales: list[ScaleShifts] = []
+    if config.losses.needs_metric_teacher:
+        scales = load_scales(plan.run, 1 if config.unlabelled is None else 2)
+    rigs = [open_rigs(plan.cache, config.split, scales=scales[0] if scales else None)]
     batches: Sampler[list[Visit]]
     batches = first = _stream(plan, state.stream, state.step, data, config.loader.batch_rigs)
     if config.unlabelled is not None and data.unlabelled is not None and state.unlabelled is not None:
-        rigs.append(open_rigs(plan.unlabelled_cache, config.unlabelled.split, lidar=False))
+        of_these = scales[1] if scales else None
+        rigs.append(open_rigs(plan.unlabelled_cache, config.unlabelled.split, lidar=False, scales=of_these))
         batch_rigs = config.unlabelled.batch_rigs
         batches = MixedStream(first, _stream(plan, state.unlabelled, state.step, data.unlabelled, batch_rigs, stream=1))
     dataset = VisitedRigs(rigs, config.augment, views=len(data.dataset.cameras), pairs=data.dataset.adjacent_pairs)

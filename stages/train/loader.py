@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -27,7 +28,7 @@ from stages.train.sampler import Visit
 class RigDataset(Dataset[TrainBatch]):
     """One rig of a split per index, at the training size. Cheap to pickle: the readers open files lazily.
 
-    Without `lidar`, as if there were no points.
+    Without `lidar`, as if there were no points. `scales` are the metric teacher's scale and shift of each view.
     """
 
     def __init__(
@@ -38,12 +39,14 @@ class RigDataset(Dataset[TrainBatch]):
         native_size: tuple[int, int],
         image_size: tuple[int, int],
         lidar: bool = True,
+        scales: Float32[np.ndarray, "rig view 2"] | None = None,
     ) -> None:
         self.frames = frames
         self.targets = targets
         self.native_size = native_size
         self.image_size = image_size
         self.lidar = lidar
+        self.scales = scales
 
     @classmethod
     def open(
@@ -55,6 +58,7 @@ class RigDataset(Dataset[TrainBatch]):
         image_size: tuple[int, int],
         features: bool = False,
         lidar: bool = True,
+        scales: Float32[np.ndarray, "rig view 2"] | None = None,
     ) -> RigDataset:
         """The rigs of a split of a cache, with a teacher's targets where one is named. Raises the cache's errors."""
         opened = Cache(cache)
@@ -64,6 +68,7 @@ class RigDataset(Dataset[TrainBatch]):
             native_size=opened.manifest.dataset.native_size,
             image_size=image_size,
             lidar=lidar,
+            scales=scales,
         )
 
     def __len__(self) -> int:
@@ -86,9 +91,15 @@ class RigDataset(Dataset[TrainBatch]):
             lidar_depth_m=torch.from_numpy(self._points(rig, view))[None],
             world=torch.from_numpy(resize_mask(rig.ego_mask, self.image_size))[None],
             windows=None if window is None else window.shares()[None],
-            targets=None if self.targets is None else _tensors(self.targets[index]),
+            targets=self._targets(index),
             rigs=(f"{rig.scene}/{rig.sample}",),
         )
+
+    def _targets(self, index: int) -> EncodedTargets | None:
+        if self.targets is None:
+            return None
+        found = _tensors(self.targets[index])
+        return found if self.scales is None else replace(found, scale_shift=torch.from_numpy(self.scales[index])[None])
 
     def _points(self, rig: CachedRig, window: Window) -> Float32[np.ndarray, "V H W"]:
         if not self.lidar:

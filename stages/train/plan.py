@@ -24,6 +24,7 @@ from stages.train.checkpoint import KEPT, TrainState, checkpoint_folder, checkpo
 from stages.train.config import TrainConfig, UnlabelledConfig
 from stages.train.doubts import doubts
 from stages.train.loader import RigDataset
+from stages.train.metric_teacher import RigReader
 from stages.train.precision import refuse_unsupported
 from stages.train.readers import PREFETCH
 from stages.train.resolve import refuse_unfit_targets, resolve
@@ -136,6 +137,12 @@ class TrainPlan:
             f"readers  {self._readers()}",
             f"run      {self.run}, {room}",
         ]
+        if config.losses.needs_metric_teacher:
+            lines.insert(
+                2,
+                f"metric   its scale is fitted first to the LiDAR of split {config.split}; its depth counts"
+                f" {config.losses.metric_depth:g} times as much as all LiDAR points of a batch",
+            )
         if config.unlabelled is not None and further is not None:
             lines.insert(
                 1,
@@ -182,7 +189,11 @@ def plan(config: TrainConfig, cache: str | Path, run: Path) -> TrainPlan:
     _refuse_without_usable_points(resolved, opened)
     if resolved.teacher is not None:
         opened.targets(config.split, resolved.teacher, features=resolved.losses.features > 0)
-    data = training_data(opened.manifest, resolved.split, resolved.teacher)
+        if resolved.losses.needs_metric_teacher:
+            RigReader(opened, config.split, resolved.teacher, resolved.metric_teacher)
+    data = training_data(
+        opened.manifest, resolved.split, resolved.teacher, raw_scale=resolved.losses.needs_metric_teacher
+    )
     if data.teacher is not None:
         targets = data.teacher.targets
         refuse_unfit_targets(resolved, targets.bins.count, targets.normalisation)
@@ -279,7 +290,10 @@ def _unlabelled(further: UnlabelledConfig, cache: Cache, config: TrainConfig, da
             f" fsmde cache-teacher … --cache {cache.location}"
         )
     cache.targets(further.split, config.teacher)
-    found = training_data(cache.manifest, further.split, config.teacher)
+    if config.losses.needs_metric_teacher:
+        RigReader(cache, further.split, config.teacher, config.metric_teacher)
+    needed = config.losses.needs_metric_teacher
+    found = training_data(cache.manifest, further.split, config.teacher, raw_scale=needed)
     assert data.teacher is not None
     assert found.teacher is not None
     differences = differing_fields(data.teacher, found.teacher, words=("with LiDAR", "without"))

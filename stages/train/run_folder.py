@@ -3,6 +3,7 @@
 run/
   config.json        the settings, with every `auto` and default resolved
   provenance.json    the cache and the sessions (a first start and its resumes)
+  metric_teacher/    what makes the teacher metric, and the scales of all rigs, where a loss needs them
   trained_rigs.bin   by what the rigs that it learns from are known again
   checkpoints/step_000100/ …
   tensorboard/
@@ -75,15 +76,18 @@ class Provenance(Record):
     sessions: tuple[Session, ...]
 
 
-def training_data(manifest: Manifest, split: str, teacher: str | None) -> TrainingData:
-    """What a run on this split with this teacher reads."""
-    record, teacher_record = split_record(manifest, split), None if teacher is None else _as_read(manifest, teacher)
+def training_data(manifest: Manifest, split: str, teacher: str | None, *, raw_scale: bool = False) -> TrainingData:
+    """What a run on this split with this teacher reads, be it with its raw scale or without."""
+    record = split_record(manifest, split)
+    teacher_record = None if teacher is None else _as_read(manifest, teacher, raw_scale=raw_scale)
     return TrainingData(dataset=manifest.dataset, image=manifest.image, split=record, teacher=teacher_record)
 
 
-def _as_read(manifest: Manifest, teacher: str) -> TeacherRecord:
-    """A teacher without its raw scale, which no run reads: a cache with it and one of before teach the same."""
+def _as_read(manifest: Manifest, teacher: str, *, raw_scale: bool) -> TeacherRecord:
+    """A teacher without its raw scale where no loss reads it: a cache with it and one of before teach the same."""
     record = manifest.teachers[teacher]
+    if raw_scale:
+        return record
     return record.model_copy(update={"targets": record.targets.model_copy(update={"test_time_views": 0})})
 
 

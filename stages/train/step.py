@@ -51,4 +51,5 @@ def _targets(
         sky_u=config.losses.sky_u,
         certain=config.losses.certainty,
         windows=batch.windows,
+        limits_m=(config.student.d_min_m, config.student.d_max_m) if config.losses.needs_metric_teacher else None,
     )

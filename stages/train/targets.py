@@ -21,6 +21,8 @@ from stages.train.batch import EncodedTargets
 from stages.train.losses import TeacherTargets
 from stages.train.student import StudentConfig
 
+DOUBT = 0.125
+"""Standard deviation of the inverse depth, as a part of it, from which on a metric label is left out."""
 ANY_SHARE = 1e-4
 """Of a cell's target that may come from what is left out: the rounding of the places of windows, no more."""
 
@@ -40,12 +42,13 @@ def teacher_targets(
     sky_u: float | None,
     certain: bool = False,
     windows: Float32[Tensor, "B 3"] | None = None,
+    limits_m: tuple[float, float] | None = None,
 ) -> TeacherTargets:
     """The teacher's probabilities and relations on `grid` = (h, w), of whole views or through `windows`.
 
     The losses leave out cells with any of the own car (`world` False) and, unless `sky_u` is none, with any sky; and
     whole views of which the teacher says nothing.
-    `certain` asks for the certainty too.
+    `certain` asks for the certainty too, `limits_m` for depth in metres between these.
     """
     probability = expand(targets.encoded, spec)
     sky = None if sky_u is None else is_sky(targets, probability, spec, sky_u)
@@ -73,14 +76,45 @@ def teacher_targets(
         features=None if targets.feature is None else targets.feature.float(),
         whole=targets.whole & says,
         says=says,
+        depth_m=None
+        if limits_m is None or targets.scale_shift is None
+        else metric_labels(resampled, targets.scale_shift, mask & says[..., None, None], spec.bins, limits_m),
     )
+
+
+def metric_labels(
+    probability: Float32[Tensor, "B V K h w"],
+    scale_shift: Float32[Tensor, "B V 2"],
+    mask: Bool[Tensor, "B V h w"],
+    bins: BinSpec,
+    limits_m: tuple[float, float],
+) -> Float32[Tensor, "B V h w"]:
+    """Σ p_T·c_T, the harmonic mean, in metres; 0 outside `mask` and the limits, and where the teacher is in doubt.
+
+    That is where what its spread exceeds that of a certain target by is over `DOUBT` of the inverse depth: so much
+    two test-time views that differ by twice that leave.
+    """
+    u, variance = moments(probability, bins)
+    scale, shift = (each[..., None, None] for each in scale_shift.unbind(dim=-1))
+    inverse = scale * u + shift
+    excess = (variance - certain_spread(u.clamp(0, 1), bins).square()).clamp(min=0)
+    sure = scale * excess.sqrt() < DOUBT * inverse
+    inside = (inverse > 1 / limits_m[1]) & (inverse < 1 / limits_m[0])
+    return torch.where(mask & sure & inside, 1 / inverse.clamp(min=1 / limits_m[1]), 0)
+
+
+def moments(
+    probability: Float32[Tensor, "B V K h w"], bins: BinSpec
+) -> tuple[Float32[Tensor, "B V h w"], Float32[Tensor, "B V h w"]]:
+    """Mean and variance of u."""
+    mean = expected_position(probability, bins)
+    positions = torch.from_numpy(bin_positions(bins)).to(probability)[:, None, None]
+    return mean, (probability * (positions - mean[..., None, :, :]).square()).sum(dim=2)
 
 
 def certainty(probability: Float32[Tensor, "B V K h w"], bins: BinSpec) -> Float32[Tensor, "B V h w"]:
     """The spread of a target without doubt as a share of the target's own, at most 1."""
-    mean = expected_position(probability, bins)
-    positions = torch.from_numpy(bin_positions(bins)).to(probability)[:, None, None]
-    variance = (probability * (positions - mean[..., None, :, :]).square()).sum(dim=2)
+    mean, variance = moments(probability, bins)
     share: Tensor = certain_spread(mean.clamp(0, 1), bins) / variance.sqrt().clamp(min=1e-6)
     return share.clamp(max=1)
 

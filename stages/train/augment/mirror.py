@@ -49,6 +49,9 @@ def mirror_rig(batch: TrainBatch, pairs: Pairs, token_grid: tuple[int, int] | No
             view_relation=mirror_relation(targets.view_relation[:, sources], token_grid),
             whole=targets.whole[:, mirrored_views(batch.images.shape[1])],
             feature=None if targets.feature is None else mirror_tokens(targets.feature, token_grid),
+            scale_shift=None
+            if targets.scale_shift is None
+            else targets.scale_shift[:, mirrored_views(batch.images.shape[1])],
         )
     windows = batch.windows
     if windows is not None:

@@ -19,12 +19,20 @@ def augment_rig(batch: TrainBatch, draw: Draw, pairs: Pairs, token_grid: tuple[i
     Raises ConfigError where it is to be mirrored and its ring of cameras is not its own mirror image.
     """
     if draw.depth_scale != 1:
-        batch = replace(batch, lidar_depth_m=batch.lidar_depth_m * draw.depth_scale)
+        batch = scale_depth(batch, draw.depth_scale)
     if draw.window not in (None, WHOLE):
         batch = replace(batch, targets=_not_whole(batch.targets, range(batch.images.shape[1])))
     if draw.blanked:
         batch = blank_views(batch, draw.blanked)
     return mirror_rig(batch, pairs, token_grid) if draw.mirrored else batch
+
+
+def scale_depth(batch: TrainBatch, factor: float) -> TrainBatch:
+    """Rigs in which everything is so many times as far, to LiDAR and to the metric teacher."""
+    targets = batch.targets
+    if targets is not None and targets.scale_shift is not None:
+        targets = replace(targets, scale_shift=targets.scale_shift / factor)
+    return replace(batch, lidar_depth_m=batch.lidar_depth_m * factor, targets=targets)
 
 
 def blank_views(batch: TrainBatch, views: Sequence[int]) -> TrainBatch:

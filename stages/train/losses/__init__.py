@@ -4,6 +4,7 @@ from stages.train.config import LossConfig
 from stages.train.losses.ckd import bin_divergence, cross_depth
 from stages.train.losses.feature_regression import Projector, feature_distance
 from stages.train.losses.masked_mean import masked_mean
+from stages.train.losses.metric_depth import joint_silog
 from stages.train.losses.metric_kd import metric_divergence
 from stages.train.losses.pseudo_label import disparity_difference
 from stages.train.losses.rkd import angle_difference, distance_difference
@@ -21,6 +22,7 @@ __all__ = [
     "disparity_difference",
     "distance_difference",
     "feature_distance",
+    "joint_silog",
     "masked_mean",
     "metric_divergence",
     "relation_distance",

@@ -13,7 +13,7 @@ from stages.train.losses.masked_mean import masked_mean
 MEAN_WEIGHT = 0.15
 """λ of AdaBins (arXiv 2011.14141, eq. 4): how much of the mean error counts besides its variance."""
 
-_ROOM = 2.0**-20
+ROOM = 2.0**-20
 """Added under the root, whose slope at 0 is infinite. Its own root is exact, so a perfect depth costs exactly 0."""
 
 
@@ -25,10 +25,17 @@ def silog(
     Both in metres and positive where `mask` holds. As AdaBins without its factor 10. Computed as
     √(variance + 0.15 · mean²), which does not lose digits, in float32 or better.
     """
-    error = _log(depth_m, mask) - _log(truth_m, mask)
+    error = log_error(depth_m, truth_m, mask)
     mean = masked_mean(error, mask)
     variance = masked_mean((error - mean).square(), mask)
-    return (variance + MEAN_WEIGHT * mean.square() + _ROOM).sqrt() - math.sqrt(_ROOM)
+    return (variance + MEAN_WEIGHT * mean.square() + ROOM).sqrt() - math.sqrt(ROOM)
+
+
+def log_error(
+    depth_m: Float[Tensor, "*shape"], truth_m: Float[Tensor, "*shape"], mask: Bool[Tensor, "*shape"]
+) -> Float[Tensor, "*shape"]:
+    """ln(depth) − ln(truth) where `mask` holds, else 0; in float32 or better."""
+    return _log(depth_m, mask) - _log(truth_m, mask)
 
 
 def _log(depth_m: Tensor, mask: Tensor) -> Tensor:

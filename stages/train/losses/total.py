@@ -7,11 +7,13 @@ from dataclasses import dataclass
 
 from jaxtyping import Bool, Float
 from torch import Tensor
+from torch.nn.functional import adaptive_max_pool2d
 
 from cache_schema.manifest import RelationOf
 from stages.train.config import LossConfig
 from stages.train.losses.ckd import bin_divergence, cross_depth
 from stages.train.losses.feature_regression import Projector, feature_distance
+from stages.train.losses.metric_depth import joint_silog
 from stages.train.losses.metric_kd import metric_divergence
 from stages.train.losses.pseudo_label import disparity_difference
 from stages.train.losses.rkd import (
@@ -36,7 +38,8 @@ class TeacherTargets:
     `view_relation` holds R_ij for each of the P `pairs`, of tokens pooled on `token_grid` (rows, columns) or, as
     `relation_of` says, of their deviations; `features` are the teacher's tokens themselves, where they are asked for.
     Both count in the views that are `whole`, or everywhere if that is none. Where `says` is given and
-    False, the teacher knows nothing of the view: `mask` and `whole` leave it out too.
+    False, the teacher knows nothing of the view: `mask` and `whole` leave it out too. `depth_m` is what the metric
+    teacher says, in metres, 0 where it is not to be relied on; none where no loss asks for it.
     """
 
     probability: Float[Tensor, "B V K h w"]
@@ -50,6 +53,7 @@ class TeacherTargets:
     features: Float[Tensor, "B V T D"] | None = None
     whole: Bool[Tensor, "B V"] | None = None
     says: Bool[Tensor, "B V"] | None = None
+    depth_m: Float[Tensor, "B V h w"] | None = None
 
 
 def total_loss(
@@ -65,19 +69,38 @@ def total_loss(
 
     L = L_gt(Σ p_S·c_S) + λ_ckd·[w_kl·KL(p_T‖p_S) + w_cross·L_gt(Σ p_T·c_S)] + λ_vr·L_vr + λ_ssi·L_ssi
     + λ_rkd·[D + 2·A] + λ_feat·L_feat + λ_metric·KL(p_metric‖p_S), where L_gt is `silog` on the LiDAR depths `truth_m`
-    (metres) where `truth_mask` holds. `teacher` may be none if no weight needs one; `teacher_share` is how much of its
-    weights is left; `projector` is needed by L_feat alone.
+    (metres) where `truth_mask` holds; with the metric teacher's depth the first is `joint_silog`. `teacher` may be none
+    if no weight needs one; `teacher_share` is how much of its weights is left; `projector` is needed by L_feat alone.
 
     Raises ValueError where CKD or metric distillation meets a student without bins, and where feature regression lacks
     the teacher's features or the projector.
     """
     lidar = silog(output.depth_m, truth_m, truth_mask)
     total, terms = lidar, {"lidar": lidar}
+    if teacher is not None and weights.metric_depth > 0:
+        total = terms["metric_depth"] = _joint(
+            output, truth_m, truth_mask, teacher, teacher_share * weights.metric_depth
+        )
     if teacher is not None:
         for name, term, weight in _taught(output, truth_m, truth_mask, teacher, weights, projector):
             total = total + teacher_share * weight * term
             terms[name] = term
     return total, terms
+
+
+def _joint(
+    output: StudentOutput,
+    truth_m: Float[Tensor, "B V H W"],
+    truth_mask: Bool[Tensor, "B V H W"],
+    teacher: TeacherTargets,
+    weight: float,
+) -> Float[Tensor, ""]:
+    """L_gt of LiDAR points and of the metric teacher's cells that hold none."""
+    if teacher.depth_m is None:
+        raise ValueError("losses.metric_depth needs what the metric teacher says in metres")
+    label_m, size = teacher.depth_m, (teacher.depth_m.shape[-2], teacher.depth_m.shape[-1])
+    free = (label_m > 0) & ~(adaptive_max_pool2d(truth_mask.float(), size) > 0)
+    return joint_silog(output.depth_m, truth_m, truth_mask, output.coarse_depth_m, label_m, free, weight)
 
 
 def _taught(

@@ -13,7 +13,7 @@ from cache_schema import Cache
 from cache_schema.errors import TrainingError
 from cache_schema.manifest import record_digest
 from stages.progress import Progress, Silent
-from stages.train.metric_teacher.config import MetricTeacherConfig
+from stages.train.config import MetricTeacherConfig
 from stages.train.metric_teacher.cues import Points, RigCues, choose, stack
 from stages.train.metric_teacher.head import Limits, ScaleHead, ScaleShift, l_gt
 from stages.train.metric_teacher.rigs import RigReader

@@ -14,8 +14,8 @@ from torch.nn.functional import adaptive_avg_pool2d
 from cache_schema import Cache
 from cache_schema.errors import ConfigError
 from cache_schema.soft_targets import expand, expected_position, says_nothing
+from stages.train.config import MetricTeacherConfig
 from stages.train.lidar_grid import rasterise
-from stages.train.metric_teacher.config import MetricTeacherConfig
 from stages.train.metric_teacher.cues import Points, RigCues
 from stages.train.metric_teacher.ground import fit_ground, ground_height, ground_inverse_depth
 

@@ -17,7 +17,7 @@ from cache_schema import Cache
 from cache_schema.errors import ConfigError
 from cache_schema.manifest import Digest, Record, differing_fields
 from cache_schema.soft_targets import bin_positions
-from stages.train.metric_teacher.config import MetricTeacherConfig
+from stages.train.config import MetricTeacherConfig
 from stages.train.metric_teacher.cues import RigCues
 from stages.train.metric_teacher.head import ScaleShift
 from stages.train.metric_teacher.rigs import RigReader, TeacherRig

@@ -39,6 +39,7 @@ def random_targets(rng: np.random.Generator, spec: TargetSpec, views: int) -> En
         view_relation=torch.from_numpy(relation),
         whole=torch.from_numpy(rng.random((1, views)) < 0.7),
         feature=torch.from_numpy(rng.normal(size=(1, views, tokens, 5)).astype(np.float16)),
+        scale_shift=torch.from_numpy(rng.uniform(0.01, 0.5, (1, views, 2)).astype(np.float32)),
     )
 
 
@@ -65,6 +66,8 @@ def tensors(batch: TrainBatch) -> dict[str, torch.Tensor]:
         found |= {"view_relation": batch.targets.view_relation, "whole": batch.targets.whole}
         if batch.targets.feature is not None:
             found["feature"] = batch.targets.feature
+        if batch.targets.scale_shift is not None:
+            found["scale_shift"] = batch.targets.scale_shift
     return found
 
 

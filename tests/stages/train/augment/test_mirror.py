@@ -77,13 +77,14 @@ def test_what_the_losses_compare_with_is_mirrored_too(grid, window):
 
     def targets(rig):
         options = {"spec": spec, "pairs": RINGS[6], "grid": grid, "sky_u": 0.1, "certain": True}
-        return teacher_targets(rig.targets, rig.world, windows=rig.windows, **options)
+        return teacher_targets(rig.targets, rig.world, windows=rig.windows, limits_m=(1.0, 200.0), **options)
 
     plain, other, views = targets(batch), targets(mirrored), mirrored_views(6)
     for name in ("probability", "disparity", "certainty"):
         expected = getattr(plain, name)[:, views].flip(-1)
         torch.testing.assert_close(getattr(other, name), expected, atol=2e-5, rtol=0)
     assert torch.equal(other.mask, plain.mask[:, views].flip(-1))
+    torch.testing.assert_close(other.depth_m, plain.depth_m[:, views].flip(-1))
     assert 0 < plain.mask.float().mean() < 1
 
 

@@ -20,6 +20,7 @@ from stages.train.losses import (
     disparity_difference,
     distance_difference,
     feature_distance,
+    joint_silog,
     masked_mean,
     metric_divergence,
     relation_distance,
@@ -153,6 +154,15 @@ def _metric(rig: Rig) -> Case:
     return loss, (rig.random(B, V, rig.bins, *CELLS[2:]),)
 
 
+def _joint(rig: Rig) -> Case:
+    label_m = torch.rand(CELLS, dtype=rig.dtype) * 50 + 2
+
+    def loss(depth: Tensor, coarse: Tensor) -> Tensor:
+        return joint_silog(depth.exp(), rig.truth_m, rig.points, coarse.exp(), label_m, rig.cells, 0.7)
+
+    return loss, (rig.random(B, V, H, W), rig.random(*CELLS))
+
+
 LOSSES: dict[str, Callable[[Rig], Case]] = {
     "masked_mean": lambda rig: (lambda x: masked_mean(x, rig.points), (rig.random(B, V, H, W),)),
     "silog": lambda rig: (lambda x: silog(x.exp(), rig.truth_m, rig.points), (rig.random(B, V, H, W),)),
@@ -177,6 +187,7 @@ LOSSES: dict[str, Callable[[Rig], Case]] = {
     "angle_difference": lambda rig: _rkd(rig, angle_difference),
     "feature_distance": _features,
     "metric_divergence": _metric,
+    "joint_silog": _joint,
 }
 
 of_every_loss = pytest.mark.parametrize("name", LOSSES)
