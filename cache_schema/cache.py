@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Bool, Float16, Float32, Float64, Int32, UInt8
+from jaxtyping import Bool, Float16, Float32, Float64, Int32, UInt8, UInt32
 
 from cache_schema.arrays import DENSE_DEPTH, DISPARITY_LOW, DISPARITY_SPAN, EGO_MASK, FEATURE, RAW_SCALE, VIEW_RELATION
 from cache_schema.errors import CacheCorruptError, CacheIncompleteError, CacheMissingError
@@ -82,7 +82,7 @@ class Cache:
 
     def split(self, name: str) -> FrameReader:
         """The frames of a split. Raises CacheMissingError or CacheIncompleteError."""
-        record = self._split_record(name)
+        record = self.split_record(name)
         if not record.frames_complete:
             raise CacheIncompleteError(_incomplete(self.location, f"split {name}"))
         return FrameReader(self.storage, self.manifest, name)
@@ -93,7 +93,7 @@ class Cache:
         With `raw_scale` also how the disparity of each view was before it was normalised. Raises CacheMissingError
         (naming the teachers there are, or what is not stored of this one) or CacheIncompleteError.
         """
-        record = self._split_record(split)
+        record = self.split_record(split)
         if teacher not in self.manifest.teachers:
             known = ", ".join(self.manifest.teachers) or "none"
             raise CacheMissingError(f"{self.location} has no teacher {teacher!r}; it has: {known}")
@@ -111,7 +111,8 @@ class Cache:
             raise CacheIncompleteError(_incomplete(self.location, f"teacher {teacher} for split {split}"))
         return TargetReader(self.storage, self.manifest, split, teacher, features=features, raw_scale=raw_scale)
 
-    def _split_record(self, name: str) -> SplitRecord:
+    def split_record(self, name: str) -> SplitRecord:
+        """What the manifest says of a split, be it complete or not. Raises CacheMissingError for a name it lacks."""
         if name not in self.manifest.splits:
             known = ", ".join(self.manifest.splits) or "none"
             raise CacheMissingError(f"{self.location} has no split {name!r}; it has: {known}")
@@ -139,7 +140,7 @@ class FrameReader(Sequence[CachedRig]):
     def _rig(self, i: int) -> CachedRig:
         return CachedRig(
             scene=self.scene(i),
-            sample=_text(self._arrays.row("sample", i)),
+            sample=self.sample(i),
             timestamp=int(self._arrays.row("timestamp", i)),
             images=self.images(i),
             lidar=self.lidar(i),
@@ -153,6 +154,14 @@ class FrameReader(Sequence[CachedRig]):
     def scene(self, i: int) -> str:
         """Name of the scene of a rig."""
         return _text(self._arrays.row("scene", i))
+
+    def sample(self, i: int) -> str:
+        """Name of a rig in its scene."""
+        return _text(self._arrays.row("sample", i))
+
+    def image_lengths(self, i: int) -> UInt32[np.ndarray, "V"] | None:
+        """Bytes of each JPEG of a rig; None where images are stored raw."""
+        return None if self._manifest.image.encoding == "raw" else self._arrays.row("image_length", i)
 
     def intrinsics_px(self, i: int) -> Float32[np.ndarray, "V 3 3"]:
         """K of each camera of a rig, in native pixels."""

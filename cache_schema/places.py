@@ -44,6 +44,9 @@ def instead_of_cache(place: Path) -> str:
             return f"it holds the raw data of a dataset; make a cache of it with: {made}"
     if (place / "provenance.json").is_file():
         return f"it is a training run, which goes to --run {place}; give the cache that it was trained on"
+    for outer in place.absolute().parents:
+        if (outer / STATE_FOLDER).is_dir():
+            return f"it lies inside a cache: give {outer}"
     inner = [mark.parent for mark in sorted(place.glob(f"*/{ROOT}"))]
     if len(inner) == 1:
         return f"but there is one in it: {inner[0]}"

@@ -156,8 +156,10 @@ def _guess(given: Any, taken: Any) -> str | None:
     found, expected = _kind(given), _kind(taken)
     if found == expected or expected is None or (found, expected) == ("a number", "text"):
         return None
+    if found == "text" and _is_quoted_number(given):
+        return f"expected {expected} without quotation marks (got {given!r})"
     if found == "text":
-        return f"expected {expected} without quotation marks (got {given!r})" if _is_quoted_number(given) else None
+        return f"expected {expected} (got {given!r})" if expected == "a number" and _is_pythons_number(given) else None
     return f"expected {expected} (got {str(given).lower()})" if found else None
 
 
@@ -165,6 +167,15 @@ def _kind(value: Any) -> str | None:
     if isinstance(value, bool):
         return "true or false"
     return "a number" if isinstance(value, int | float) else "text" if isinstance(value, str | Path) else None
+
+
+def _is_pythons_number(text: str) -> bool:
+    """Whether Python reads text as a number; 1_000 is one to it, and a word to YAML."""
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _is_quoted_number(text: str) -> bool:

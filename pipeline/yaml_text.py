@@ -10,6 +10,7 @@ import re
 from typing import Any, ClassVar
 
 import yaml
+from yaml.composer import ComposerError
 from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
 MOST_VALUES = 100_000
@@ -39,6 +40,11 @@ def parse_yaml(text: str) -> Any:
         return loader.construct_document(node)
     except RecursionError as error:
         raise YamlTextError("nests deeper than settings do") from error
+    except ComposerError as error:
+        if error.context and "single document" in error.context and error.problem_mark is not None:
+            line = error.problem_mark.line + 1
+            raise YamlTextError(f"holds another document from line {line} (---); expected one") from error
+        raise YamlTextError(" ".join(str(error).split())) from error
     except (yaml.YAMLError, ValueError, LookupError) as error:
         raise YamlTextError(" ".join(str(error).split())) from error
 

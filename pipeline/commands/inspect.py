@@ -46,6 +46,8 @@ def command(
         if sheet is not None:
             require_picture(sheet, "--sheet")
         opened = Cache(cache)
+        if split is not None:
+            opened.split_record(split)  # a name that is not there is mistyped, also where nothing is drawn
         summary = summarise(opened)
         console = terminal(stderr=as_json)
         try:

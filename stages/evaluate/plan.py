@@ -12,7 +12,7 @@ from stages.device import choose_device
 from stages.evaluate.config import EvaluateConfig, metrics_file
 from stages.evaluate.files import data_label
 from stages.evaluate.protocol import Protocol, TruthName, protocol
-from stages.evaluate.trained_on import trained_otherwise
+from stages.evaluate.trained_on import seen_before, trained_otherwise
 from stages.train.student import read_config, student_sha256
 
 
@@ -82,7 +82,8 @@ def plan(config: EvaluateConfig) -> EvaluationPlan:
         label = data_label(config.run, cache.manifest, config.split)
     digest = None if student is None else student_sha256(student)
     if config.run is not None and student is not None:
-        otherwise = trained_otherwise(config.run, read_config(student), cache.manifest, config.split)
+        otherwise = trained_otherwise(config.run, read_config(student), cache.manifest)
+        otherwise += seen_before(config.run, cache, config.split)
     return EvaluationPlan(
         config=config,
         protocols=_protocols(config, cache),

@@ -8,8 +8,9 @@ from pathlib import Path
 
 from pydantic import BaseModel, ValidationError
 
-from cache_schema import DatasetIdentity, ImageSpec, Manifest
+from cache_schema import Cache, DatasetIdentity, ImageSpec, Manifest
 from stages.train.student import StudentConfig
+from stages.trained_rigs import count_trained
 
 PROVENANCE = "provenance.json"
 
@@ -30,16 +31,32 @@ class _TrainedOn(BaseModel):
         return self.dataset.name, self.dataset.version, self.split.samples_sha256
 
 
-def trained_otherwise(run: Path, student: StudentConfig, manifest: Manifest, split: str) -> tuple[str, ...]:
-    """What the student of a run has not learned of a split, or has seen of it before; nothing where all is usual.
+def trained_otherwise(run: Path, student: StudentConfig, manifest: Manifest) -> tuple[str, ...]:
+    """What of a cache is not as the student of a run has learned it; nothing where all is usual.
 
     A run without a record of its data tells the size of its images and the range of its depths.
     """
     trained = _trained_on(run)
-    return tuple(_differences(trained, student, manifest, split))
+    return tuple(_differences(trained, student, manifest))
 
 
-def _differences(trained: _TrainedOn | None, student: StudentConfig, manifest: Manifest, split: str) -> Iterator[str]:
+def seen_before(run: Path, cache: Cache, split: str) -> tuple[str, ...]:
+    """How many rigs of a split the student of a run has learned from, in words; nothing where none.
+
+    A run of an earlier version has no list of its rigs, and tells only whether it learned from the whole split.
+    """
+    rigs = cache.manifest.splits[split].rigs
+    seen = count_trained(run, cache, split)
+    if seen is None:
+        trained, here = _trained_on(run), cache.manifest.dataset
+        this = here.name, here.version, cache.manifest.splits[split].samples_sha256
+        seen = rigs if trained is not None and trained.identity == this else 0
+    if seen == rigs:
+        return ("the very rigs that are scored",)
+    return (f"{seen} of the {rigs} rigs that are scored",) if seen else ()
+
+
+def _differences(trained: _TrainedOn | None, student: StudentConfig, manifest: Manifest) -> Iterator[str]:
     here = manifest.dataset
     size = student.image_size if trained is None else (trained.image.height, trained.image.width)
     if size is not None and size != (manifest.image.height, manifest.image.width):
@@ -49,8 +66,6 @@ def _differences(trained: _TrainedOn | None, student: StudentConfig, manifest: M
     usual = student.d_max_m if trained is None else trained.dataset.far_m  # a range that was chosen surprises nobody
     if usual != here.far_m:
         yield f"depths of {student.d_min_m:g} to {student.d_max_m:g} m, not to {here.far_m:g} m"
-    if trained is not None and trained.identity == (here.name, here.version, manifest.splits[split].samples_sha256):
-        yield "the very rigs that are scored"
 
 
 def _other_cameras(there: DatasetIdentity, here: DatasetIdentity) -> Iterator[str]:

@@ -16,6 +16,7 @@ from typing import TypeVar
 import torch
 from torch.utils.data import Sampler
 
+from cache_schema import Cache
 from cache_schema.errors import TrainingError
 from cache_schema.manifest import record_digest
 from stages.progress import Progress, Silent
@@ -51,6 +52,7 @@ from stages.train.student.files import same_student
 from stages.train.update import update
 from stages.train.watch import Watch
 from stages.train.without_points import StepsWithoutPoints
+from stages.trained_rigs import keep_trained_rigs
 
 Item = TypeVar("Item")
 
@@ -87,6 +89,7 @@ def execute(
             if processes.main:
                 session = this_session(plan.steps_done, processes.device, processes.count, code_version)
                 start_session(plan.run, plan.config, plan.data, plan.manifest_sha256, session)
+                keep_trained_rigs(plan.run, trained_splits(plan))
                 sweep(plan.run)
         return train(plan, training, processes, progress if processes.main else Silent())
 
@@ -143,6 +146,13 @@ def start_training(plan: TrainPlan, device: torch.device) -> Training:
         scaler=make_scaler(config.precision, device),
         average=None if config.ema is None else AverageStudent(student, config.ema),
     )
+
+
+def trained_splits(plan: TrainPlan) -> Iterator[tuple[Cache, str]]:
+    """The splits that are learned from."""
+    yield Cache(plan.cache), plan.config.split
+    if plan.config.unlabelled is not None:
+        yield Cache(plan.unlabelled_cache), plan.config.unlabelled.split
 
 
 def refuse_different(plan: TrainPlan, processes: Processes) -> None:

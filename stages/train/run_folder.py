@@ -3,6 +3,7 @@
 run/
   config.json        the settings, with every `auto` and default resolved
   provenance.json    the cache and the sessions (a first start and its resumes)
+  trained_rigs.bin   by what the rigs that it learns from are known again
   checkpoints/step_000100/ …
   tensorboard/
   student/           the trained student

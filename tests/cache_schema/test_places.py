@@ -169,3 +169,11 @@ def test_what_lies_where_a_cache_was_expected(tmp_path: Path, file: str, said: s
     (tmp_path / file).touch()
     assert said in instead_of_cache(tmp_path)
     assert "it is a file, not the folder of a cache" in instead_of_cache(tmp_path / file)
+
+
+def test_a_folder_inside_a_cache_is_not_the_cache(tmp_path: Path):
+    (tmp_path / "zarr" / ".fsmde").mkdir(parents=True)
+    (tmp_path / "zarr" / "train" / "frames").mkdir(parents=True)
+    for inside in ("train", "train/frames", "nosuch"):
+        said = instead_of_cache(tmp_path / "zarr" / inside)
+        assert said == f"it lies inside a cache: give {tmp_path / 'zarr'}"

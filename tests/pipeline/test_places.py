@@ -39,6 +39,7 @@ def test_a_sheet_that_would_be_no_picture_is_refused_at_once(cli: Cli, zarr: Pat
 
 def test_a_sheet_is_what_its_name_says(cli: Cli, zarr: Path, tmp_path: Path) -> None:
     assert cli("inspect", zarr, "--sheet", tmp_path / "new" / "a.JPG").exit_code == 0
+    assert "has no split 'nosuch'; it has: train" in one_line(cli("inspect", zarr, "--split", "nosuch"))
     assert (tmp_path / "new" / "a.JPG").read_bytes()[:2] == b"\xff\xd8"
 
 

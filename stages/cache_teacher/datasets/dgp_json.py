@@ -27,23 +27,33 @@ DEPTH = "6"
 _SPLIT_NAMES = {"0": "train", "1": "val", "2": "test"}
 
 
+def _no_truth_value(given: Any) -> Any:
+    if isinstance(given, bool):
+        raise ValueError(f"expected a number (got {str(given).lower()})")
+    return given
+
+
+Number = Annotated[float, BeforeValidator(_no_truth_value)]
+"""Pydantic takes true for 1; its strict mode takes no number in quotation marks, as protobuf's JSON may have it."""
+
+
 @dataclass(frozen=True, slots=True)
 class Rotation:
     """A unit quaternion."""
 
-    qw: float = 0.0
-    qx: float = 0.0
-    qy: float = 0.0
-    qz: float = 0.0
+    qw: Number = 0.0
+    qx: Number = 0.0
+    qy: Number = 0.0
+    qz: Number = 0.0
 
 
 @dataclass(frozen=True, slots=True)
 class Translation:
     """A position in metres."""
 
-    x: float = 0.0
-    y: float = 0.0
-    z: float = 0.0
+    x: Number = 0.0
+    y: Number = 0.0
+    z: Number = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,10 +68,10 @@ class Pose:
 class Intrinsics:
     """A pinhole camera, in pixels; all zero for a sensor that is none."""
 
-    fx: float = 0.0
-    fy: float = 0.0
-    cx: float = 0.0
-    cy: float = 0.0
+    fx: Number = 0.0
+    fy: Number = 0.0
+    cx: Number = 0.0
+    cy: Number = 0.0
     beyond_pinhole: tuple[str, ...] = ()
     """Names of what else the file says of it and is not 0: `skew`, `fov` of a fisheye, `k1` … of a distortion."""
 

@@ -111,6 +111,22 @@ def test_a_copy_with_another_image_of_one_camera(mine: Path) -> None:
         repeats_of(FolderDataset(mine))
 
 
+@pytest.mark.parametrize("camera", ["front", "front_left", "back", "back_right"])
+@pytest.mark.parametrize("one_size", [False, True])
+def test_a_copy_in_which_one_camera_was_edited(mine: Path, camera: str, one_size: bool) -> None:
+    if one_size:
+        for path in mine.glob("*/*/*.jpg"):
+            path.write_bytes(path.read_bytes().ljust(20_000, b"\0"))
+    shutil.copytree(mine / "monday", mine / "copy")
+    for path in (mine / "copy" / camera).glob("*.jpg"):
+        data = path.read_bytes()
+        comment = data[:2] + b"\xff\xfe\x00\x06abcd" + data[2:]
+        path.write_bytes(comment[: len(data)] if one_size else comment)
+    edit(mine / "dataset.json", lambda content: content["splits"]["val"].append("copy"))
+    with pytest.raises(DatasetError, match="monday sample 000 of train and copy sample 000 of val have the same ima"):
+        repeats_of(FolderDataset(mine))
+
+
 @pytest.mark.parametrize("cameras", [1, 6])
 def test_a_copy_with_a_comment_in_its_images(mine: Path, cameras: int) -> None:
     shutil.copytree(mine / "monday", mine / "copy")

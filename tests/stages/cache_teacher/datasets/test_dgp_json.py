@@ -41,3 +41,10 @@ def test_a_datum_that_the_scene_lacks_is_missing_from_its_sample(tmp_path: Path)
     path = tmp_path / "scene.json"
     path.write_text('{"data": [], "samples": [{"calibration_key": "c", "datum_keys": ["gone"]}]}')
     assert read_scene(path).samples["000000"].sensors == {}
+
+
+def test_a_truth_value_is_no_number(tmp_path: Path):
+    path = tmp_path / "calibration.json"
+    path.write_text('{"names": ["CAMERA_01"], "intrinsics": [{"fx": true, "fy": "3"}], "extrinsics": [{}]}')
+    with pytest.raises(DatasetError, match=r"expected a number \(got true\)"):
+        read_calibration(path)
