@@ -60,15 +60,14 @@ def test_a_mended_description_is_not_taken_for_done(cached: Callable[..., Any], 
     np.testing.assert_allclose(after[:, 2, 3] - before[:, 2, 3], 0.3)
 
 
-def test_points_that_no_camera_sees_are_refused_before_any_work(cached: Callable[..., Any], root: Path) -> None:
+def test_a_lidar_high_above_the_car_is_refused_before_any_work(cached: Callable[..., Any], root: Path) -> None:
     def millimetres(scene: Any) -> None:
         for row in scene["lidar"]["car_from_lidar"][:3]:
             row[3] *= 1000
 
     edit_scenes(root, millimetres)
     message = one_line(cached())
-    assert "no LiDAR point of monday sample 000" in message
-    assert "in metres and the right way round" in message
+    assert "m under the ground: are points in metres, and placements right?" in message
     assert not (root.parent / "zarr").exists()
     assert cached("--without-lidar").exit_code == 0
 

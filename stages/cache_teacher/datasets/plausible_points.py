@@ -66,25 +66,20 @@ def sweep_doubts(sweep: Sweep, rig_from_camera: Float64[np.ndarray, "V 4 4"]) ->
     def fits(points_m: Float[np.ndarray, "_ 3"]) -> bool:
         return judge(points_m, sweep.rig_from_lidar, cameras_m).clean
 
-    perhaps: tuple[str, ...] = ()
-    for form in as_angles(sweep.points_m):
-        if not (form.whole_turn or (verdict.impossible and form.unit == "radians")) or not fits(form.points_m):
-            continue
-        if not form.sure and not verdict.impossible:
-            perhaps = (f"its columns may be {form.words}, where x, y and z in metres are expected",)
-        else:
-            raise DatasetError(
-                f"{sweep.file}: its columns look like {form.words}; expected x, y and z in metres: with the elevation "
-                "90° less the zenith angle, write range · cos(elevation) · cos(azimuth), range · cos(elevation) · "
-                "sin(azimuth), range · sin(elevation)"
-            )
+    forms = [form for form in as_angles(sweep.points_m) if fits(form.points_m)]
+    if sure := [form for form in forms if verdict.impossible or (form.whole_turn and not form.lane_too)]:
+        raise DatasetError(
+            f"{sweep.file}: its columns look like {', or '.join(form.words for form in sure)}; expected x, y and z in "
+            f"metres: write {', or '.join(form.instead for form in sure)}"
+        )
+    doubts = (*verdict.doubts, *(f"its columns look like {form.words}, too" for form in forms if form.whole_turn))
     if verdict.clean:
-        return perhaps
+        return doubts
     readings = {**byte_swapped(sweep.points_m), **sweep.other_readings()}
     fitting = [words for words, points_m in readings.items() if fits(points_m)]
     better = f"read as {' or '.join(fitting)} it looks like a sweep"
     if verdict.impossible is None:
-        return (*verdict.doubts, *perhaps, better) if fitting else verdict.doubts + perhaps
+        return (*doubts, better) if fitting else doubts
     refusal = DatasetError if verdict.anywhere else OddSweepError
     if fitting:
         raise refusal(f"{sweep.file}: {verdict.impossible}; {better}: mend it, or what describes it")

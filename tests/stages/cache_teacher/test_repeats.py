@@ -13,13 +13,13 @@ import pytest
 from PIL import Image
 
 from cache_schema.errors import DatasetError
-from stages.cache_teacher import repeats
+from stages.cache_teacher import copied_rigs
 from stages.cache_teacher.datasets.base import RigDataset
 from stages.cache_teacher.datasets.ddad import DdadDataset
 from stages.cache_teacher.datasets.folder.dataset import FolderDataset
 from stages.cache_teacher.repeats import find_repeats
 from tests.dgp_world import write_dgp_world
-from tests.folder_world import write_folder_world
+from tests.folder_world import CAMERAS, write_folder_world
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +48,8 @@ def repeats_of(dataset: RigDataset) -> list[str]:
 
 
 def test_sound_datasets_have_none_and_no_image_is_read(mine: Path, ddad: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(repeats, "_sample", lambda paths: pytest.fail("an image was read"))
+    monkeypatch.setattr(copied_rigs, "_pixels", lambda path: pytest.fail("an image was decoded"))
+    monkeypatch.setattr(copied_rigs, "_sample", lambda path, size: pytest.fail("an image was read"))
     assert repeats_of(FolderDataset(mine)) == []
     assert repeats_of(DdadDataset(ddad)) == []
 
@@ -101,17 +102,13 @@ def test_scenes_that_begin_with_covered_lenses_are_taken(mine: Path) -> None:
     assert repeats_of(FolderDataset(mine)) == []
 
 
-def test_few_images_are_read_where_all_files_have_one_size(mine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As PNGs without compression have."""
-    monkeypatch.setattr(repeats, "SAMPLED", 1)
-    read: list[Any] = []
-    for path in mine.glob("*/*/*.jpg"):
-        path.write_bytes(path.read_bytes().ljust(20_000, b"\0"))
-    sample = repeats._sample
-    monkeypatch.setattr(repeats, "_sample", lambda paths: read.append(paths) or sample(paths))
-    monkeypatch.setattr(repeats, "_same", lambda paths, others: pytest.fail("whole images were read"))
-    assert repeats_of(FolderDataset(mine)) == []
-    assert len(read) == 2 * 3, "of two pairs of cameras in three scenes"
+def test_a_copy_with_another_image_of_one_camera(mine: Path) -> None:
+    shutil.copytree(mine / "monday", mine / "copy")
+    for path in (mine / "copy" / "back").glob("*.jpg"):
+        Image.fromarray(np.random.default_rng(0).integers(0, 256, (48, 80, 3), np.uint8)).save(path)
+    edit(mine / "dataset.json", lambda content: content["splits"]["val"].append("copy"))
+    with pytest.raises(DatasetError, match=r"have the same images of 5 of 6 cameras, pixel for pixel, such as .*\.jpg"):
+        repeats_of(FolderDataset(mine))
 
 
 @pytest.mark.parametrize("camera", ["front", "front_left", "back", "back_right"])
@@ -127,6 +124,18 @@ def test_a_copy_in_which_one_camera_was_edited(mine: Path, camera: str, one_size
         path.write_bytes(comment[: len(data)] if one_size else comment)
     edit(mine / "dataset.json", lambda content: content["splits"]["val"].append("copy"))
     with pytest.raises(DatasetError, match="monday sample 000 of train and copy sample 000 of val have the same ima"):
+        repeats_of(FolderDataset(mine))
+
+
+@pytest.mark.parametrize("cameras", [1, 6])
+def test_a_copy_with_a_comment_in_its_images(mine: Path, cameras: int) -> None:
+    shutil.copytree(mine / "monday", mine / "copy")
+    for camera in CAMERAS[:cameras]:
+        for path in (mine / "copy" / camera).glob("*.jpg"):
+            data = path.read_bytes()
+            path.write_bytes(data[:2] + b"\xff\xfe\x00\x09my copy" + data[2:])
+    edit(mine / "dataset.json", lambda content: content["splits"]["val"].append("copy"))
+    with pytest.raises(DatasetError, match="have the same images of 6 of 6 cameras"):
         repeats_of(FolderDataset(mine))
 
 

@@ -164,22 +164,35 @@ def test_ranges_and_angles_are_told(place: str, unit: str, turn: float, order: t
         sweep_doubts(sweep, at_height(camera_m)[None])
 
 
+@pytest.mark.parametrize("order", [(0, 1, 2), (1, 2, 0), (2, 0, 1)], ids=["range first", "range last", "range 2nd"])
 @pytest.mark.parametrize(("unit", "turn"), [("radians", 1), ("degrees", 180 / np.pi)])
+@pytest.mark.parametrize("third", ["zenith angle", "z"])
 @pytest.mark.parametrize("place", ["street", "truck", "eight beams"])
-def test_zenith_angles_and_cylinders_are_told(place: str, unit: str, turn: float):
+def test_zenith_angles_and_cylinders_are_told(place: str, third: str, unit: str, turn: float, order: tuple[int, ...]):
     points, lidar_m, camera_m = PLACES[place]
-    ranges_m, azimuth, elevation = as_ranges(points, 1, positive=False).T
-    zenith = np.stack([ranges_m, azimuth * turn, (np.pi / 2 - elevation) * turn], axis=1)
-    with pytest.raises(DatasetError, match=f"columns look like range, azimuth and zenith in {unit}"):
-        sweep_doubts(Sweep("0.npz", zenith, at_height(lidar_m)), at_height(camera_m)[None])
-    cylinder = np.stack([ranges_m * np.cos(elevation), azimuth * turn, xyz(points)[:, 2]], axis=1)
-    sweep = Sweep("0.npz", cylinder, at_height(lidar_m))
-    if unit == "degrees":  # heights of a few metres may be degrees, too
-        with pytest.raises(DatasetError, match=r"columns look like .*azimuth.* in degrees"):
-            sweep_doubts(sweep, at_height(camera_m)[None])
+    columns = as_ranges(points, turn, positive=False)
+    if third == "z":
+        columns[:, 0], columns[:, 2] = np.hypot(points[:, 0], points[:, 1]), points[:, 2]
     else:
-        *_, doubt = sweep_doubts(sweep, at_height(camera_m)[None])
-        assert doubt.startswith("its columns may be distance from the axis, azimuth in radians and height")
+        columns[:, 2] = turn * np.pi / 2 - columns[:, 2]
+    sweep = Sweep("0.npz", columns[:, order], at_height(lidar_m))
+    names = np.array(["range", "azimuth", third])[list(order)]
+    said = rf"{names[0]}, {names[1]} and {names[2]} in {unit}"
+    if third == "z" and unit == "radians":
+        assert f"its columns look like {said} and metres, too" in sweep_doubts(sweep, at_height(camera_m)[None])
+        return
+    also = " and metres; .* z" if third == "z" else r"; .* cos\(zenith angle\)"
+    with pytest.raises(DatasetError, match=f"its columns look like .*{said}{also}$"):
+        sweep_doubts(sweep, at_height(camera_m)[None])
+
+
+@pytest.mark.parametrize("width_m", [6.0, 6.25])
+@pytest.mark.parametrize("nearest_m", [0.0, 3.0])
+def test_a_lane_that_was_cut_out_is_not_taken_for_a_cylinder(width_m: float, nearest_m: float):
+    for points in (STREET, PLACES["truck"][0], PLACES["robot in a corridor"][0]):
+        lane = points[(points[:, 0] >= nearest_m) & (np.abs(points[:, 1]) <= width_m / 2)]
+        said = sweep_doubts(Sweep("0.npz", xyz(lane), at_height(1.9)), at_height(1.6)[None])
+        assert not any("columns" in doubt for doubt in said)
 
 
 @pytest.mark.parametrize("place", PLACES)
@@ -189,7 +202,7 @@ def test_points_are_not_taken_for_angles(place: str):
     wide = room((40, 6.28, 2.4), 1.2, np.linspace(-45, 45, 64))
     for kept in (points, points[points[:, 0] >= 0], wide, wide[wide[:, 0] >= 0]):
         sweep = Sweep("0.npz", xyz(kept), at_height(lidar_m))
-        sweep_doubts(sweep, at_height(camera_m)[None])
+        assert not any("columns" in doubt for doubt in sweep_doubts(sweep, at_height(camera_m)[None]))
 
 
 @pytest.mark.parametrize("place", ["street", "truck", "robot in an office"])
@@ -222,6 +235,8 @@ def test_real_sweeps_are_clean_and_in_feet_doubtful(scene: str):
         points = np.load(file)["data"]
         assert judge(xyz(points), np.eye(4), [1.5]).clean
         assert sweep_doubts(Sweep("real", xyz(points), np.eye(4)), at_height(1.5)[None]) == ()
+        ahead = xyz(points)[points[:, 0] >= 0]
+        assert sweep_doubts(Sweep("real", ahead, np.eye(4)), at_height(1.5)[None]) == ()
         assert judge(xyz(points) / 0.3048, np.eye(4), [1.5]).doubts
         for mistake in ("millimetres", "centimetres", "intensity first", "y and z swapped"):
             assert judge(IMPOSSIBLE[mistake][0](points), np.eye(4), [1.5]).impossible is not None
