@@ -140,6 +140,21 @@ def test_sweeps_that_are_all_empty_are_named(root: Path):
         planned(root)
 
 
+def test_points_that_no_camera_sees_are_refused(root: Path):
+    """All on the road beside the car, below the images."""
+    angle = np.linspace(0, 2 * np.pi, 400)
+
+    def beside(points: np.ndarray) -> np.ndarray:
+        low = np.quantile(points[:, 2], 0.05)
+        return np.column_stack([0.7 * np.cos(angle), 0.7 * np.sin(angle), np.full(400, low), np.zeros(400)])
+
+    change_sweeps(root, beside)
+    with pytest.raises(
+        DatasetError, match=r"no LiDAR point of 000000 sample 000000, .* lies in an image; expected some"
+    ):
+        planned(root)
+
+
 def test_points_all_out_of_range_are_refused(root: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(survey, "far_m", lambda dataset: 0.5)
     with pytest.raises(DatasetError, match=r"no LiDAR point of 000000 sample 000000, .* is 0\.1 to 0\.5 m away"):
