@@ -172,10 +172,9 @@ def _kind(value: Any) -> str | None:
 def _is_pythons_number(text: str) -> bool:
     """Whether Python reads text as a number; 1_000 is one to it, and a word to YAML."""
     try:
-        float(text)
+        return math.isfinite(float(text))
     except ValueError:
         return False
-    return True
 
 
 def _is_quoted_number(text: str) -> bool:

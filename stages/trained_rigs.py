@@ -32,11 +32,10 @@ def rig_marks(cache: Cache, split: str) -> UInt64[np.ndarray, "rig 2"]:
 
 
 def keep_trained_rigs(run: Path, splits: Iterable[tuple[Cache, str]]) -> None:
-    """Write beside a run's records which rigs it learns from, unless they are there."""
-    if not (run / TRAINED_RIGS).exists():
-        marks = np.unique(np.concatenate([rig_marks(cache, split) for cache, split in splits]), axis=0)
-        stored = marks.astype(_STORED).tobytes()
-        write_atomic(run / TRAINED_RIGS, _checksum(stored) + stored)
+    """Write beside a run's records which rigs it learns from."""
+    marks = np.unique(np.concatenate([rig_marks(cache, split) for cache, split in splits]), axis=0)
+    stored = marks.astype(_STORED).tobytes()
+    write_atomic(run / TRAINED_RIGS, _checksum(stored) + stored)
 
 
 def count_trained(run: Path, cache: Cache, split: str) -> int | None:

@@ -38,7 +38,7 @@ from stages.train.curves import Curves
 from stages.train.failures import told_in_a_line
 from stages.train.learner import Learner
 from stages.train.loader import Loader, RigDataset, VisitedRigs
-from stages.train.metric_teacher.kept import ScaleShifts, keep_metric_teacher, load_scales
+from stages.train.metric_teacher.kept import ScaleShifts, has_scales, keep_metric_teacher, load_scales
 from stages.train.optimizer import make_optimizer
 from stages.train.plan import TrainPlan
 from stages.train.precision import make_scaler
@@ -54,7 +54,7 @@ from stages.train.student.files import same_student
 from stages.train.update import update
 from stages.train.watch import Watch
 from stages.train.without_points import StepsWithoutPoints
-from stages.trained_rigs import keep_trained_rigs
+from stages.trained_rigs import TRAINED_RIGS, keep_trained_rigs
 
 Item = TypeVar("Item")
 
@@ -91,12 +91,7 @@ def execute(
             if processes.main:
                 session = this_session(plan.steps_done, processes.device, processes.count, code_version)
                 start_session(plan.run, plan.config, plan.data, plan.manifest_sha256, session)
-                keep_trained_rigs(plan.run, trained_splits(plan))
-                if plan.config.losses.needs_metric_teacher:
-                    assert plan.config.teacher is not None
-                    splits = list(trained_splits(plan))
-                    with by_itself():
-                        keep_metric_teacher(plan.run, splits, plan.config.teacher, plan.config.metric_teacher, progress)
+                keep_of_data(plan, progress)
                 sweep(plan.run)
         return train(plan, training, processes, progress if processes.main else Silent())
 
@@ -155,11 +150,21 @@ def start_training(plan: TrainPlan, device: torch.device) -> Training:
     )
 
 
-def trained_splits(plan: TrainPlan) -> Iterator[tuple[Cache, str]]:
-    """The splits that are learned from."""
-    yield Cache(plan.cache), plan.config.split
-    if plan.config.unlabelled is not None:
-        yield Cache(plan.unlabelled_cache), plan.config.unlabelled.split
+def keep_of_data(plan: TrainPlan, progress: Progress) -> None:
+    """Write into the run's folder what is read of all rigs once, unless a run that goes on has it.
+
+    A start that came to no checkpoint may have had other settings.
+    """
+    config, goes_on = plan.config, plan.checkpoint is not None
+    splits = [(Cache(plan.cache), config.split)]
+    if config.unlabelled is not None:
+        splits.append((Cache(plan.unlabelled_cache), config.unlabelled.split))
+    if not (goes_on and (plan.run / TRAINED_RIGS).exists()):
+        keep_trained_rigs(plan.run, splits)
+    if config.losses.needs_metric_teacher and not (goes_on and has_scales(plan.run)):
+        assert config.teacher is not None
+        with by_itself():  # the other processes wait
+            keep_metric_teacher(plan.run, splits, config.teacher, config.metric_teacher, progress)
 
 
 def refuse_different(plan: TrainPlan, processes: Processes) -> None:

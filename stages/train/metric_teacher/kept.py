@@ -17,7 +17,7 @@ from cache_schema.durable import write_atomic
 from cache_schema.errors import TrainingError
 from stages.progress import Progress
 from stages.train.config import MetricTeacherConfig
-from stages.train.metric_teacher.files import load_metric_teacher, save_metric_teacher
+from stages.train.metric_teacher.files import save_metric_teacher
 from stages.train.metric_teacher.fit import fit_metric_teacher
 from stages.train.metric_teacher.teacher import MetricTeacher
 
@@ -31,24 +31,23 @@ ScaleShifts = Float32[np.ndarray, "rig view 2"]
 def keep_metric_teacher(
     run: Path, splits: Sequence[tuple[Cache, str]], teacher: str, config: MetricTeacherConfig, progress: Progress
 ) -> None:
-    """Fit a teacher to the LiDAR of the first split, unless a run has done so, and tell the scales of all of them.
+    """Fit a teacher to the LiDAR of the first split, tell the scales of all of them, and keep both with a run.
 
-    Raises the errors of `fit_metric_teacher` and of `MetricTeacher.rigs`; a metric teacher that is damaged is fitted
-    once more.
+    The same splits and settings give the same scales. Raises the errors of `fit_metric_teacher` and of
+    `MetricTeacher.rigs`.
     """
     folder = run / FOLDER
-    if (folder / SCALES).exists():
-        return
-    cache, split = splits[0]
-    try:
-        fitted = load_metric_teacher(folder)
-    except TrainingError:
-        fitted = fit_metric_teacher(cache, split, teacher, config, progress)
-        save_metric_teacher(folder, fitted)
+    fitted = fit_metric_teacher(*splits[0], teacher, config, progress)
+    save_metric_teacher(folder, fitted)
     for line in fitted.describe():
         progress.note(line)
     scales = {str(i): _tell(fitted, *each, progress) for i, each in enumerate(splits)}
     write_atomic(folder / SCALES, save(scales))
+
+
+def has_scales(run: Path) -> bool:
+    """Whether a run keeps the scales of its rigs."""
+    return (run / FOLDER / SCALES).exists()
 
 
 def load_scales(run: Path, count: int) -> list[ScaleShifts]:
@@ -59,7 +58,7 @@ def load_scales(run: Path, count: int) -> list[ScaleShifts]:
         return [scales[str(i)].numpy() for i in range(count)]
     except (OSError, SafetensorError, KeyError) as error:
         raise TrainingError(
-            f"{file} does not hold the scales of this run's rigs: {error}; remove it, and they are told once more"
+            f"{file} does not hold the scales of this run's rigs: {error}; remove it, and this command makes it anew"
         ) from error
 
 
