@@ -10,7 +10,7 @@ from cache_schema.errors import CacheCorruptError, CacheMismatchError, CacheMiss
 from cache_schema.layout import MANIFEST_COPY, MANIFEST_DIGEST_KEY, MANIFEST_KEY, ROOT
 from cache_schema.manifest import SCHEMA_VERSION, Manifest, manifest_attributes, stored_digest
 from cache_schema.metadata import root_document
-from cache_schema.places import MAKE_CACHE, instead_of_cache
+from cache_schema.places import MAKE_CACHE, cache_around, instead_of_cache
 from cache_schema.storage import LocalStorage, Storage
 
 
@@ -62,6 +62,8 @@ def _parse(storage: Storage, key: str, attributes: object) -> Manifest:
     if not isinstance(attributes, dict) or not isinstance(stored, dict):
         if storage.exists(MANIFEST_COPY):
             raise _damaged(storage, key, f"attribute {MANIFEST_KEY!r} is absent")
+        if isinstance(storage, LocalStorage) and cache_around(storage.root) is not None:  # its groups and arrays
+            raise CacheMissingError(f"no cache at {storage.location}; {instead_of_cache(storage.root)}")
         raise CacheMissingError(
             f"{storage.location} is a Zarr group but not an fsmde cache: attribute {MANIFEST_KEY!r} is absent; "
             "use another folder"

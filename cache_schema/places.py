@@ -44,13 +44,17 @@ def instead_of_cache(place: Path) -> str:
             return f"it holds the raw data of a dataset; make a cache of it with: {made}"
     if (place / "provenance.json").is_file():
         return f"it is a training run, which goes to --run {place}; give the cache that it was trained on"
-    for outer in place.absolute().parents:
-        if (outer / STATE_FOLDER).is_dir():
-            return f"it lies inside a cache: give {outer}"
+    if (around := cache_around(place)) is not None:
+        return f"it lies inside a cache: give {around}"
     inner = [mark.parent for mark in sorted(place.glob(f"*/{ROOT}"))]
     if len(inner) == 1:
         return f"but there is one in it: {inner[0]}"
     return f"make one with: {MAKE_CACHE.format('ddad', 'DIR', place)}"
+
+
+def cache_around(place: Path) -> Path | None:
+    """The cache whose folder a place lies in, if any."""
+    return next((outer for outer in place.absolute().parents if (outer / STATE_FOLDER).is_dir()), None)
 
 
 def foreign(folder: Path, own: Collection[str] = ()) -> str | None:

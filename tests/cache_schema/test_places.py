@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from pydantic import BaseModel
 
-from cache_schema import CacheWriter, ImageSpec
-from cache_schema.errors import CacheMismatchError, ConfigError
+from cache_schema import Cache, CacheWriter, ImageSpec
+from cache_schema.errors import CacheMismatchError, CacheMissingError, ConfigError
 from cache_schema.places import instead_of_cache, refuse_foreign, refuse_other_file, require_file, require_writable
 from tests.contents import contents
 from tests.tiny_cache import dataset, write_tiny_cache
@@ -177,3 +177,10 @@ def test_a_folder_inside_a_cache_is_not_the_cache(tmp_path: Path):
     for inside in ("train", "train/frames", "nosuch"):
         said = instead_of_cache(tmp_path / "zarr" / inside)
         assert said == f"it lies inside a cache: give {tmp_path / 'zarr'}"
+
+
+@pytest.mark.parametrize("inside", ["train", "train/frames", "train/frames/image"])
+def test_a_group_or_array_of_a_cache_names_the_cache(tmp_path: Path, inside: str):
+    cache = write_tiny_cache(tmp_path / "zarr", rigs=1, teacher=False)
+    with pytest.raises(CacheMissingError, match=f"no cache at .*; it lies inside a cache: give {cache}$"):
+        Cache(cache / inside)
