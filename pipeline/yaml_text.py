@@ -40,13 +40,14 @@ def parse_yaml(text: str) -> Any:
         return loader.construct_document(node)
     except RecursionError as error:
         raise YamlTextError("nests deeper than settings do") from error
-    except ComposerError as error:
-        if error.context and "single document" in error.context and error.problem_mark is not None:
-            line = error.problem_mark.line + 1
-            raise YamlTextError(f"holds another document from line {line} (---); expected one") from error
-        raise YamlTextError(" ".join(str(error).split())) from error
     except (yaml.YAMLError, ValueError, LookupError) as error:
-        raise YamlTextError(" ".join(str(error).split())) from error
+        raise YamlTextError(_told(error)) from error
+
+
+def _told(error: Exception) -> str:
+    if isinstance(error, ComposerError) and error.problem_mark and "single document" in (error.context or ""):
+        return f"holds another document from line {error.problem_mark.line + 1} (---); expected one"
+    return " ".join(str(error).split())
 
 
 class _Loader(yaml.SafeLoader):

@@ -82,12 +82,13 @@ def _suspects(rigs: Sequence[PlannedRig]) -> Iterator[Sequence[PlannedRig]]:
             agree.update(dict.fromkeys(group))
             continue
         for pair in combinations(group, 2):
-            shifts = Counter(b - a for a, b in zip(pair[0].sizes, pair[1].sizes, strict=True))
             if pair[0].scene == pair[1].scene:
                 continue
-            if shifts[0] >= _most(len(rigs[0].sizes)):
+            shifts = Counter(b - a for a, b in zip(pair[0].sizes, pair[1].sizes, strict=True))
+            most = _most(len(pair[0].sizes))
+            if shifts[0] >= most:
                 agree.update(dict.fromkeys(pair))
-            elif max(shifts.values()) >= max(_most(len(rigs[0].sizes)), SHIFTED):
+            elif max(shifts.values()) >= max(most, SHIFTED):
                 yield pair
     yield from _groups((rig, _sample_keys(rig)) for rig in _first_of_scenes(agree))
 

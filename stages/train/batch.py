@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -70,12 +70,11 @@ class TrainBatch:
 
 def collate(batches: Sequence[TrainBatch]) -> TrainBatch:
     """Join batches into one."""
-    windows = [batch.windows for batch in batches if batch.windows is not None]
     return TrainBatch(
         images=torch.cat([batch.images for batch in batches]),
         lidar_depth_m=torch.cat([batch.lidar_depth_m for batch in batches]),
         world=torch.cat([batch.world for batch in batches]),
-        windows=torch.cat(windows) if windows else None,
+        windows=_join_known(batch.windows for batch in batches),
         targets=_join_targets([batch.targets for batch in batches if batch.targets is not None]),
         rigs=tuple(rig for batch in batches for rig in batch.rigs),
     )
@@ -85,12 +84,15 @@ def _join_targets(targets: Sequence[EncodedTargets]) -> EncodedTargets | None:
     if not targets:
         return None
     names = targets[0].encoded
-    features = [target.feature for target in targets if target.feature is not None]
-    scales = [target.scale_shift for target in targets if target.scale_shift is not None]
     return EncodedTargets(
         encoded={name: torch.cat([target.encoded[name] for target in targets]) for name in names},
         view_relation=torch.cat([target.view_relation for target in targets]),
         whole=torch.cat([target.whole for target in targets]),
-        feature=torch.cat(features) if features else None,
-        scale_shift=torch.cat(scales) if scales else None,
+        feature=_join_known(target.feature for target in targets),
+        scale_shift=_join_known(target.scale_shift for target in targets),
     )
+
+
+def _join_known(parts: Iterable[Tensor | None]) -> Tensor | None:
+    known = [part for part in parts if part is not None]
+    return torch.cat(known) if known else None

@@ -187,13 +187,12 @@ def plan(config: TrainConfig, cache: str | Path, run: Path) -> TrainPlan:
     )
     resolved = resolve(config, opened.manifest, opened.location)
     _refuse_without_usable_points(resolved, opened)
+    metric = resolved.losses.needs_metric_teacher
     if resolved.teacher is not None:
         opened.targets(config.split, resolved.teacher, features=resolved.losses.features > 0)
-        if resolved.losses.needs_metric_teacher:
+        if metric:
             RigReader(opened, config.split, resolved.teacher, resolved.metric_teacher)
-    data = training_data(
-        opened.manifest, resolved.split, resolved.teacher, raw_scale=resolved.losses.needs_metric_teacher
-    )
+    data = training_data(opened.manifest, resolved.split, resolved.teacher, raw_scale=metric)
     if data.teacher is not None:
         targets = data.teacher.targets
         refuse_unfit_targets(resolved, targets.bins.count, targets.normalisation)
@@ -290,10 +289,10 @@ def _unlabelled(further: UnlabelledConfig, cache: Cache, config: TrainConfig, da
             f" fsmde cache-teacher … --cache {cache.location}"
         )
     cache.targets(further.split, config.teacher)
-    if config.losses.needs_metric_teacher:
+    metric = config.losses.needs_metric_teacher
+    if metric:
         RigReader(cache, further.split, config.teacher, config.metric_teacher)
-    needed = config.losses.needs_metric_teacher
-    found = training_data(cache.manifest, further.split, config.teacher, raw_scale=needed)
+    found = training_data(cache.manifest, further.split, config.teacher, raw_scale=metric)
     assert data.teacher is not None
     assert found.teacher is not None
     differences = differing_fields(data.teacher, found.teacher, words=("with LiDAR", "without"))

@@ -49,7 +49,7 @@ def refuse_unfit_targets(config: TrainConfig, bins: int, normalisation: Normalis
             f"teacher {config.teacher} has targets over {bins} bins, the student has {config.student.bins};"
             f" set student.bins={bins}"
         )
-    for term in ("pseudo_label", "metric_kd", "metric_depth") if normalisation == "rank" else ():
+    for term in ("pseudo_label", "metric_kd") if normalisation == "rank" else ():
         if getattr(config.losses, term) > 0:
             raise ConfigError(
                 f"losses.{term} aligns disparities, and teacher {config.teacher} has targets by rank, which are none;"

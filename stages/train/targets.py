@@ -64,11 +64,12 @@ def teacher_targets(
             left_out |= sky
         mask = look_through(left_out.float()[:, :, None], windows, grid)[:, :, 0] < ANY_SHARE
     says = ~says_nothing(targets.encoded)
+    mask &= says[..., None, None]
     return TeacherTargets(
         probability=resampled,
         disparity=expected_position(resampled, spec.bins),
         certainty=certainty(resampled, spec.bins) if certain else None,
-        mask=mask & says[..., None, None],
+        mask=mask,
         view_relation=targets.view_relation.float(),
         pairs=pairs,
         token_grid=spec.token_grid,
@@ -78,7 +79,7 @@ def teacher_targets(
         says=says,
         depth_m=None
         if limits_m is None or targets.scale_shift is None
-        else metric_labels(resampled, targets.scale_shift, mask & says[..., None, None], spec.bins, limits_m),
+        else metric_labels(resampled, targets.scale_shift, mask, spec.bins, limits_m),
     )
 
 

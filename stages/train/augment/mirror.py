@@ -40,18 +40,16 @@ def mirror_rig(batch: TrainBatch, pairs: Pairs, token_grid: tuple[int, int] | No
 
     Raises ConfigError where the ring of cameras is not its own mirror image.
     """
-    sources = mirrored_pairs(pairs, batch.images.shape[1])
+    sources, views = mirrored_pairs(pairs, batch.images.shape[1]), mirrored_views(batch.images.shape[1])
     targets = batch.targets
     if targets is not None:
         assert token_grid is not None
         targets = EncodedTargets(
             encoded={name: _mirrored(tensor) for name, tensor in targets.encoded.items()},
             view_relation=mirror_relation(targets.view_relation[:, sources], token_grid),
-            whole=targets.whole[:, mirrored_views(batch.images.shape[1])],
+            whole=targets.whole[:, views],
             feature=None if targets.feature is None else mirror_tokens(targets.feature, token_grid),
-            scale_shift=None
-            if targets.scale_shift is None
-            else targets.scale_shift[:, mirrored_views(batch.images.shape[1])],
+            scale_shift=None if targets.scale_shift is None else targets.scale_shift[:, views],
         )
     windows = batch.windows
     if windows is not None:
