@@ -1,4 +1,4 @@
-"""Whether what is said of a camera can be true of its images: their size, the principal point, the field of view."""
+"""Whether what is said of a camera can be true of its images: size, principal point, field of view, top."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Float32
+from jaxtyping import Float32, Float64
 
 from cache_schema import RigFrames
 from cache_schema.errors import DatasetError
@@ -19,6 +19,9 @@ NARROWEST_DEG = 5.0
 """A camera that sees less is none that looks around a car."""
 CENTRE_X, CENTRE_Y = (0.46, 0.54), (0.455, 0.57)
 """Where principal points are, as parts of width and height: real ones at 0.467 to 0.518 and 0.46 to 0.557."""
+
+UPRIGHT = 0.5
+"""So much of the car's up is the up of an upright image, or the back of a camera that looks down: within 60° of it."""
 
 
 def require_size(image: Path, found_hw: tuple[int, int], camera: str, said_hw: tuple[int, int] | None, by: str) -> None:
@@ -62,6 +65,7 @@ def camera_doubts(cameras: Iterable[DescribedCamera], usual_hw: tuple[int, int])
     """
     off_centre: dict[str, str] = {}
     narrow: dict[str, str] = {}
+    turned: dict[str, str] = {}
     ignored: dict[str, dict[str, None]] = {}
     for camera in cameras:
         size_hw = camera.size_hw or usual_hw
@@ -71,6 +75,8 @@ def camera_doubts(cameras: Iterable[DescribedCamera], usual_hw: tuple[int, int])
             off_centre.setdefault(camera.name, f"{x:.2f} of the width and {y:.2f} of the height in {camera.source}")
         if (seen_deg := _seen_deg(camera.intrinsics_px, size_hw)) < NARROWEST_DEG:
             narrow.setdefault(camera.name, f"{seen_deg:.1f}° in {camera.source}")
+        if not _is_upright(camera.rig_from_camera):
+            turned.setdefault(camera.name, f"in {camera.source}")
         if camera.ignored:
             ignored.setdefault(camera.name, {}).update(dict.fromkeys(camera.ignored))
     lines = []
@@ -81,6 +87,11 @@ def camera_doubts(cameras: Iterable[DescribedCamera], usual_hw: tuple[int, int])
         )
     if narrow:
         lines.append(f"field of view too narrow for a car's camera: {_each(narrow)}; are intrinsics in pixels?")
+    if turned:
+        lines.append(
+            f"the top of the image is not up on the car: {_each(turned)}; are placements inverted, or of other axes "
+            "than a camera's x right, y down, z forward?"
+        )
     if ignored:
         said = _each({name: ", ".join(what) for name, what in ignored.items()})
         lines.append(f"ignored, for cameras are taken as pinholes: {said}; undistort images, or points are shifted")
@@ -91,6 +102,11 @@ def _seen_deg(intrinsics_px: Float32[np.ndarray, "3 3"], size_hw: tuple[int, int
     """The wider of the two fields of view."""
     height, width = size_hw
     return 2 * math.degrees(math.atan(max(width / intrinsics_px[0, 0], height / intrinsics_px[1, 1]) / 2))
+
+
+def _is_upright(rig_from_camera: Float64[np.ndarray, "4 4"]) -> bool:
+    _, down, forward = rig_from_camera[2, :3].tolist()
+    return min(down, forward) < -UPRIGHT
 
 
 def _each(by_camera: dict[str, str]) -> str:

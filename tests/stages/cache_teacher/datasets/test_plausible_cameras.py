@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -20,12 +22,24 @@ REAL = {
     "the room of docs/folder.md": (64, 64, 80, 48, 160, 96),
 }
 
+FRONT = np.array([[0.0, 0, 1, 1.7], [-1, 0, 0, 0], [0, -1, 0, 1.5], [0, 0, 0, 1]])
+"""A camera that looks ahead."""
+
+
+def pitched(degrees: float, roll: float = 0) -> np.ndarray:
+    """The front camera, with its view turned up and its image turned clockwise."""
+    (s, r), (c, d) = np.sin(np.radians([degrees, roll])), np.cos(np.radians([degrees, roll]))
+    up = np.array([[1, 0, 0, 0], [0, c, -s, 0], [0, s, c, 0], [0, 0, 0, 1]])
+    clockwise = np.array([[d, -r, 0, 0], [r, d, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]])
+    placement: np.ndarray = FRONT @ up @ clockwise
+    return placement
+
 
 def described(
     name: str, fx: float, fy: float, cx: float, cy: float, size_hw: tuple[int, int] | None, *ignored: str
 ) -> DescribedCamera:
     K = np.array([[fx, 0, cx], [0, fy, cy], [0, 0, 1]], np.float32)
-    return DescribedCamera(name, "calibration.json", K, size_hw, np.eye(4), ignored)
+    return DescribedCamera(name, "calibration.json", K, size_hw, FRONT, ignored)
 
 
 @pytest.mark.parametrize("camera", REAL)
@@ -70,3 +84,20 @@ def test_no_pinhole(fx: float, cx: float):
     K = np.array([[fx, 0, cx], [0, 1000, 450], [0, 0, 1]], np.float32)
     with pytest.raises(DatasetError, match=r"the intrinsics of front have fx .* for images of 1600×900"):
         require_pinhole("front", K, (900, 1600), "calibration.json")
+
+
+@pytest.mark.parametrize("placement", [FRONT, pitched(30), pitched(-50), pitched(-80), pitched(-10, roll=50)])
+def test_a_camera_that_is_tilted_is_not_doubted(placement: np.ndarray):
+    camera = described("front", 1000, 1000, 800, 450, None)
+    assert camera_doubts([replace(camera, rig_from_camera=placement)], (900, 1600)) == []
+
+
+@pytest.mark.parametrize(
+    "placement",
+    [pitched(0, roll=180), pitched(0, roll=90), np.linalg.inv(FRONT), np.eye(4), FRONT * [[1], [1], [-1], [1]]],
+    ids=["upside down", "on its side", "inverted", "the car's own axes", "z down"],
+)
+def test_a_placement_by_which_the_top_of_the_image_is_not_up(placement: np.ndarray):
+    left, right = (described(name, 1000, 1000, 800, 450, None) for name in ("left", "right"))
+    (line,) = camera_doubts([replace(left, rig_from_camera=placement), right], (900, 1600))
+    assert line.startswith("the top of the image is not up on the car: left (in calibration.json); are placements inv")
