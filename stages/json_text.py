@@ -10,12 +10,23 @@ import json
 import re
 from typing import Annotated, Any
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from stages.text import UnreadableTextError, decoded
 
-Int64 = Annotated[int, Field(ge=-(2**63), lt=2**63)]
+
+def _no_truth_value(given: Any) -> Any:
+    """Pydantic takes true for 1 outside its strict mode, which takes no list for a tuple either."""
+    if isinstance(given, bool):
+        raise ValueError("expected a number")
+    return given
+
+
+Number = Annotated[float, BeforeValidator(_no_truth_value)]
+Int64 = Annotated[int, BeforeValidator(_no_truth_value), Field(ge=-(2**63), lt=2**63)]
 """A number that arrays can hold; JSON has any."""
+Count = Annotated[int, BeforeValidator(_no_truth_value), Field(ge=0)]
+"""How many there are, such as pixels."""
 
 _NAME = re.compile(r'[{}]|"((?:[^"\\]|\\.)*)"(\s*:)?')
 

@@ -6,6 +6,7 @@ half mirror the files; what they do not name is skipped unread.
 
 from __future__ import annotations
 
+import reprlib
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -17,6 +18,7 @@ from pydantic import BeforeValidator, TypeAdapter, ValidationError
 
 from cache_schema.errors import DatasetError
 from stages.cache_teacher.datasets.raw_files import REMEDY, read_json
+from stages.json_text import Count, Number
 
 T = TypeVar("T")
 
@@ -25,16 +27,6 @@ DEPTH = "6"
 """Key of a depth map among an image's annotations: AnnotationType DEPTH of DGP's annotations.proto."""
 
 _SPLIT_NAMES = {"0": "train", "1": "val", "2": "test"}
-
-
-def _no_truth_value(given: Any) -> Any:
-    if isinstance(given, bool):
-        raise ValueError(f"expected a number (got {str(given).lower()})")
-    return given
-
-
-Number = Annotated[float, BeforeValidator(_no_truth_value)]
-"""Pydantic takes true for 1; its strict mode takes no number in quotation marks, as protobuf's JSON may have it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,8 +83,8 @@ class _SensorFile:
     filename: str
     pose: Pose
     annotations: dict[str, str] = field(default_factory=dict)
-    height: int | None = None
-    width: int | None = None
+    height: Count | None = None
+    width: Count | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -289,5 +281,7 @@ def _parse(path: Path, validate: Callable[[str], T]) -> T:
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(str(part) for part in first["loc"])
-        found = f"{place}: {first['msg']}" if place else first["msg"]
+        said = first["msg"].removeprefix("Value error, ")
+        got = f" (got {reprlib.repr(first['input'])})" if place and first["type"] != "missing" else ""
+        found = f"{place}: {said}{got}" if place else said
         raise DatasetError(f"{path}: is not a DGP v1 file as expected ({found}); {REMEDY}") from error

@@ -106,7 +106,7 @@ def _seen_deg(intrinsics_px: Float32[np.ndarray, "3 3"], size_hw: tuple[int, int
 
 def _is_upright(rig_from_camera: Float64[np.ndarray, "4 4"]) -> bool:
     _, down, forward = rig_from_camera[2, :3].tolist()
-    return min(down, forward) < -UPRIGHT
+    return bool(min(down, forward) < -UPRIGHT)
 
 
 def _each(by_camera: dict[str, str]) -> str:

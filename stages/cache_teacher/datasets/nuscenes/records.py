@@ -18,7 +18,7 @@ from pydantic import AfterValidator, TypeAdapter, ValidationError
 
 from cache_schema.errors import DatasetError
 from stages.cache_teacher.datasets.raw_files import what_it_says
-from stages.json_text import BadJsonError, Int64, json_text
+from stages.json_text import BadJsonError, Count, Int64, Number, json_text
 
 LIDAR = "LIDAR_TOP"
 MAX_NORM_ERROR = 1e-3
@@ -68,8 +68,8 @@ class Sensor(Record):
 class Placed(Record):
     """Where one frame is in another: a record of ego_pose has the car in the world."""
 
-    rotation: Annotated[tuple[float, ...], AfterValidator(_rotation)]
-    translation: Annotated[tuple[float, ...], AfterValidator(_position)]
+    rotation: Annotated[tuple[Number, ...], AfterValidator(_rotation)]
+    translation: Annotated[tuple[Number, ...], AfterValidator(_position)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,9 +77,9 @@ class CalibratedSensor(Placed):
     """A sensor on a car, of which `Placed` says where."""
 
     sensor_token: str
-    camera_intrinsic: Annotated[tuple[tuple[float, ...], ...], AfterValidator(_intrinsics)]
+    camera_intrinsic: Annotated[tuple[tuple[Number, ...], ...], AfterValidator(_intrinsics)]
     """The 3×3 pinhole matrix; empty for a sensor that is no camera."""
-    camera_distortion: tuple[float, ...] | None = None
+    camera_distortion: tuple[Number, ...] | None = None
     """Coefficients of a lens, in tables that have nuImages' form."""
 
 
@@ -115,8 +115,8 @@ class SampleData(Record):
     filename: str
     prev: str
     """Empty for a sensor's first one of a scene."""
-    height: int | None = None
-    width: int | None = None
+    height: Count | None = None
+    width: Count | None = None
     """Of an image, in pixels; 0 for a sweep."""
 
 

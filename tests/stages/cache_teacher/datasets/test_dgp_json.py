@@ -43,8 +43,26 @@ def test_a_datum_that_the_scene_lacks_is_missing_from_its_sample(tmp_path: Path)
     assert read_scene(path).samples["000000"].sensors == {}
 
 
-def test_a_truth_value_is_no_number(tmp_path: Path):
+@pytest.mark.parametrize(
+    ("fx", "found"),
+    [
+        ("true", r"intrinsics\.0\.fx: expected a number \(got True\)"),
+        ('"3 px"', r"intrinsics\.0\.fx: .* valid number.* \(got '3 px'\)"),
+    ],
+)
+def test_what_is_no_number_is_named(tmp_path: Path, fx: str, found: str):
+    """A number in quotation marks is one, as protobuf writes them."""
     path = tmp_path / "calibration.json"
-    path.write_text('{"names": ["CAMERA_01"], "intrinsics": [{"fx": true, "fy": "3"}], "extrinsics": [{}]}')
-    with pytest.raises(DatasetError, match=r"expected a number \(got true\)"):
+    path.write_text(f'{{"names": ["CAMERA_01"], "intrinsics": [{{"fx": {fx}, "fy": "3"}}], "extrinsics": [{{}}]}}')
+    with pytest.raises(DatasetError, match=found):
         read_calibration(path)
+
+
+@pytest.mark.parametrize("height", ["true", "-96"])
+def test_a_height_that_is_none(tmp_path: Path, height: str):
+    path = tmp_path / "scene.json"
+    image = f'{{"filename": "0.jpg", "pose": {{}}, "height": {height}, "width": 160}}'
+    datum = f'{{"key": "k", "id": {{"name": "CAMERA_01", "timestamp": ""}}, "datum": {{"image": {image}}}}}'
+    path.write_text(f'{{"data": [{datum}], "samples": []}}')
+    with pytest.raises(DatasetError, match=rf"data\.0\.datum\.image\.height: .* \(got {height.title()}\)"):
+        read_scene(path)

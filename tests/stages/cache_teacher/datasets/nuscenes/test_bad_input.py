@@ -154,6 +154,8 @@ def test_a_record_without_a_field(root: Path, name: str, field: str):
         ("sample_data", "calibrated_sensor_token", "gone", "expected the token of a record of calibrated_sensor.json"),
         ("sample_data", "filename", None, "expected a valid string"),
         ("sample_data", "timestamp", "noon", "expected a valid integer"),
+        ("sample_data", "timestamp", True, "expected a number"),
+        ("sample_data", "height", True, "expected a number"),
         ("calibrated_sensor", "sensor_token", "gone", "expected the token of a record of sensor.json"),
         ("calibrated_sensor", "camera_intrinsic", [[1.0, 2.0], [3.0, 4.0]], "expected 3 × 3 finite numbers"),
         ("calibrated_sensor", "rotation", [1.0, 0.0, 0.0], "expected a unit quaternion w, x, y, z"),
@@ -172,6 +174,12 @@ def test_a_field_that_is_wrong(root: Path, name: str, field: str, value: object,
         records[0][field] = value
     found = f"record {records[0]['token']} has the {field} {value!r}"
     assert refused(root).startswith(f"{table(root, name)}: {found}; {expected}")
+
+
+def test_a_truth_value_is_no_number(root: Path):
+    with editing(root, "ego_pose") as records:
+        records[0]["translation"][1] = True
+    assert f"record {records[0]['token']} has the translation.1 True; expected a number; " in refused(root)
 
 
 def test_a_camera_without_intrinsics(root: Path):
