@@ -12,7 +12,7 @@ from cache_schema import LidarView, RigFrames
 from cache_schema.errors import DatasetError
 from cache_schema.manifest import far_m
 from stages.cache_teacher.datasets.base import RigDataset, SampleRef, Sweep
-from stages.cache_teacher.datasets.plausible_points import OddSweepError, sweep_doubts
+from stages.cache_teacher.datasets.plausible_points import OddSweepError, met_something, sweep_doubts
 from stages.cache_teacher.unusable import Unusable, try_load
 from stages.wording import counted
 
@@ -112,10 +112,11 @@ def _sweep_doubts(dataset: RigDataset, split: str, samples: Sequence[SampleRef],
     """
     probes = dict.fromkeys(np.linspace(0, len(samples) - 1, SWEEPS).astype(int).tolist())
     sweeps = [sweep for index in probes if (sweep := _sweep(dataset, split, samples[index])) is not None]
-    if sweeps and not any(len(sweep.points_m) for sweep in sweeps):
+    if sweeps and not any(len(met_something(sweep.points_m)) for sweep in sweeps):
+        met = " that is finite and away from the origin" if any(len(sweep.points_m) for sweep in sweeps) else ""
         raise DatasetError(
-            f"{sweeps[0].file}: holds no point, nor do {len(sweeps) - 1} more of split {split} that were looked at; "
-            "expected LiDAR points: mend the files, or pass --without-lidar"
+            f"{sweeps[0].file}: holds no point{met}, like each of {counted(len(sweeps), 'sweep')} of split {split} "
+            "looked at; expected LiDAR points: mend the files, or pass --without-lidar"
         )
     found: list[tuple[str, tuple[str, ...]]] = []
     odd: list[OddSweepError] = []

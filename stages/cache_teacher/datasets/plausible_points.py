@@ -91,17 +91,22 @@ def sweep_doubts(sweep: Sweep, rig_from_camera: Float64[np.ndarray, "V 4 4"]) ->
     )
 
 
+def met_something(points_m: Float[np.ndarray, "point 3"]) -> Float64[np.ndarray, "met 3"]:
+    """The points but for those that are not finite, or at the origin: beams that met nothing."""
+    with np.errstate(invalid="ignore"):  # bytes that are no numbers
+        points = points_m.astype(np.float64)
+    met: np.ndarray = points[np.isfinite(points).all(axis=1) & (points != 0).any(axis=1)]
+    return met
+
+
 def judge(
     points_m: Float[np.ndarray, "point 3"], rig_from_lidar: Float64[np.ndarray, "4 4"], cameras_m: Sequence[float]
 ) -> Verdict:
     """Judge points in a LiDAR's frame; `cameras_m` are the heights of the cameras in the rig's frame.
 
-    Points that are not finite, or at the origin, are beams that met nothing and do not count.
+    Beams that met nothing do not count.
     """
-    with np.errstate(invalid="ignore"):  # bytes that are no numbers
-        points = points_m.astype(np.float64)
-    points = points[np.isfinite(points).all(axis=1)]
-    points = points[(points != 0).any(axis=1)]
+    points = met_something(points_m)
     if not len(points):
         return Verdict(None, ("no point in it is finite and away from the origin",))
     if len(points) < FEW:

@@ -134,9 +134,18 @@ def test_a_low_ceiling_is_not_taken_for_the_ground(root: Path):
     assert "upside down" not in lines(root)
 
 
-def test_sweeps_that_are_all_empty_are_named(root: Path):
-    change_sweeps(root, lambda points: points[:0])
-    with pytest.raises(DatasetError, match=r"\.npz: holds no point, nor do \d+ more of split train .*--without-lidar"):
+@pytest.mark.parametrize(
+    ("change", "found"),
+    [
+        (lambda points: points[:0], "no point, like each of 2 sweeps of split train looked at"),
+        (lambda points: points * np.nan, "no point that is finite and away from the origin, like each of 2 sweeps of"),
+        (lambda points: points * 0, "no point that is finite and away from the origin, like each of 2 sweeps of"),
+    ],
+    ids=["empty", "not finite", "at the origin"],
+)
+def test_sweeps_without_a_point_are_named(root: Path, change: Callable[[np.ndarray], np.ndarray], found: str):
+    change_sweeps(root, change)
+    with pytest.raises(DatasetError, match=rf"\.npz: holds {found}.*--without-lidar"):
         planned(root)
 
 
