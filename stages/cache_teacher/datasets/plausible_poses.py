@@ -15,11 +15,11 @@ from stages.wording import counted
 
 SAME_M, SAME_ROTATION = 1e-4, 1e-4
 """No two cameras are calibrated to be so near each other, in metres and in elements of their rotations."""
-OTHER_LENS = 1.05
-"""Two cameras of one pose whose focal lengths differ by more than this factor are two lenses, as a tele and a wide one
-in a simulator."""
-FLAT_LEVELS = 3
-"""Nearly all values of an image of a covered lens lie within so many of 255."""
+OTHER_LENS = 0.05
+"""Two cameras of one pose whose intrinsics differ by more than this part of the focal length see different views, as a
+tele and a wide lens in a simulator or two crops of one image do; those of two cameras of one make do not."""
+FLAT_LEVELS = 8
+"""Nearly all values of an image of a covered lens lie within so many of 255, for its noise."""
 WIDEST_CAR_M = 50.0
 """Two cameras of one car are not farther apart."""
 WIDEST_RIG_M = 100.0
@@ -50,11 +50,10 @@ def require_cameras_apart(
     doubts = []
     for pair in _one_pose(poses):
         one, other = (names[i] for i in pair)
-        focal_px = [float(intrinsics_px[i][0, 0]) for i in pair]
-        if _two_lenses(focal_px):
+        if _two_lenses(*(intrinsics_px[i] for i in pair)):
             doubts.append(
-                f"{one} and {other} are at the same place on the car and look the same way, with focal lengths of "
-                f"{focal_px[0]:.4g} and {focal_px[1]:.4g} pixels: is the pose of the one that of the other?"
+                f"{one} and {other} are at the same place on the car and look the same way, with other intrinsics: is "
+                "the pose of the one that of the other?"
             )
             continue
         raise DatasetError(
@@ -81,7 +80,7 @@ def require_views_apart(rigs: Sequence[RigFrames], cameras: Sequence[str]) -> li
     for rig in rigs:
         where = f"{rig.scene} sample {rig.sample}"
         for pair in _one_pose(rig.world_from_camera):
-            if _two_lenses([float(rig.intrinsics_px[i][0, 0]) for i in pair]):
+            if _two_lenses(*(rig.intrinsics_px[i] for i in pair)):
                 continue  # told where the car's cameras are judged
             one, other = (cameras[i] for i in pair)
             raise DatasetError(
@@ -173,12 +172,12 @@ def _are(found: Bool[np.ndarray, "move"]) -> str:
     return "is" if found.sum() == 1 else "are"
 
 
-def _two_lenses(focal_px: Sequence[float]) -> bool:
-    return max(focal_px) > OTHER_LENS * min(focal_px)
+def _two_lenses(one_px: Float32[np.ndarray, "3 3"], other_px: Float32[np.ndarray, "3 3"]) -> bool:
+    return bool(np.abs(one_px - other_px).max() > OTHER_LENS * min(one_px[0, 0], other_px[0, 0]))
 
 
 def _is_flat(image: UInt8[np.ndarray, "H W 3"]) -> bool:
-    """Whether an image is of one colour, but for the noise of a covered lens."""
+    """Whether an image is of one colour, but for noise."""
     low, high = np.percentile(image[::4, ::4], [1, 99], axis=(0, 1))
     return bool((high - low <= FLAT_LEVELS).all())
 

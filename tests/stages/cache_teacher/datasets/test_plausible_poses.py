@@ -73,9 +73,11 @@ def test_one_camera_pose_for_two_cameras_of_ones_own_is_refused(mine: Path, tmp_
         said("folder", changed(mine, tmp_path, scene, copied))
 
 
-def require_apart(*poses: np.ndarray, focal_px: tuple[float, ...] = ()) -> list[str]:
-    lenses = [np.diag([f, f, 1]).astype(np.float32) for f in (focal_px or (500.0,) * len(poses))]
-    return require_cameras_apart({f"camera {i}": pose for i, pose in enumerate(poses)}, lenses, "here")
+def require_apart(*poses: np.ndarray, lenses: tuple[tuple[float, float, float], ...] = ()) -> list[str]:
+    """Of cameras with so many pixels of fx, fy and cx."""
+    intrinsics_px = [np.array([[fx, 0, cx], [0, fy, 300], [0, 0, 1]], np.float32) for fx, fy, cx in lenses]
+    cameras = {f"camera {i}": pose for i, pose in enumerate(poses)}
+    return require_cameras_apart(cameras, intrinsics_px or [np.eye(3, dtype=np.float32)] * len(poses), "here")
 
 
 def at(x: float, *, turned: bool = False) -> np.ndarray:
@@ -88,12 +90,34 @@ def test_cameras_of_one_head_that_look_different_ways_are_taken() -> None:
     assert require_apart(at(1), at(1, turned=True), at(1.01), at(18)) == []
 
 
-def test_a_tele_and_a_wide_lens_at_one_pose_are_doubted_and_one_lens_is_refused() -> None:
-    (doubt,) = require_apart(at(1), at(2), at(1), focal_px=(500, 500, 1500))
-    assert "camera 0 and camera 2 are at the same place on the car" in doubt
-    assert "focal lengths of 500 and 1500 pixels" in doubt
+@pytest.mark.parametrize(
+    "other",
+    [(1500, 1500, 400), (150, 150, 400), (500, 500, 300), (500, 700, 400)],
+    ids=["tele", "wide", "crop", "tall"],
+)
+def test_two_lenses_at_one_pose_are_doubted(other: tuple[float, float, float]) -> None:
+    (doubt,) = require_apart(at(1), at(2), at(1), lenses=((500, 500, 400), (500, 500, 400), other))
+    assert "camera 0 and camera 2 are at the same place on the car and look the same way, with other intr" in doubt
+
+
+def test_two_cameras_of_one_make_at_one_pose_are_refused() -> None:
     with pytest.raises(DatasetError, match="camera 0 and camera 2 are at the same place on the car"):
-        require_apart(at(1), at(2), at(1), focal_px=(500, 1500, 501))
+        require_apart(at(1), at(2), at(1), lenses=((500, 500, 400), (1500, 1500, 400), (504, 505, 409)))
+
+
+def test_two_lenses_at_one_pose_are_told_once_though_each_scene_has_its_own_calibration(
+    mine: Path, tmp_path: Path
+) -> None:
+    def tele(described: Scene) -> None:
+        wide = described["cameras"]["back"]
+        (fx, _, cx), (_, fy, cy), last = wide["intrinsics"]
+        described["cameras"]["back_left"] |= {"car_from_camera": wide["car_from_camera"]}
+        described["cameras"]["back_left"] |= {"intrinsics": [[2 * fx, 0, cx], [0, 2 * fy, cy], last]}
+        for rig in described.get("rigs", ()):
+            rig["world_from_car_at_image"]["back_left"] = rig["world_from_car_at_image"]["back"]
+
+    plan_of_train = said("folder", changed(mine, tmp_path, "**/*.json", tele)).split("val  ")[0]
+    assert plan_of_train.count("are at the same place on the car") == 1
 
 
 @pytest.mark.parametrize("unit", [100, 1000])
@@ -129,7 +153,7 @@ def test_one_image_for_two_cameras_is_refused_but_for_a_covered_one(mine: Path) 
 def test_a_camera_that_shows_nothing_in_any_rig_is_doubted(mine: Path) -> None:
     dataset = FolderDataset(mine)
     rig = dataset.load("train", dataset.samples("train")[0])
-    noise = np.random.default_rng(0).integers(0, 3, rig.images[0].shape).astype(np.uint8)
+    noise = np.random.default_rng(0).integers(0, 8, rig.images[0].shape).astype(np.uint8)
     covered = replace(rig, images=(noise, *rig.images[1:]))
     (doubt,) = require_views_apart([covered, covered], CAMERAS)
     assert doubt == f"images of {CAMERAS[0]} show nothing, in 2 rigs looked at: does the camera work?"
