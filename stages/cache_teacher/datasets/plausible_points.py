@@ -73,7 +73,7 @@ def sweep_doubts(sweep: Sweep, rig_from_camera: Float64[np.ndarray, "V 4 4"]) ->
             f"metres: write {', or '.join(form.instead for form in sure)}"
         )
     doubts = (*verdict.doubts, *(f"its columns look like {form.words}, too" for form in forms if form.whole_turn))
-    if verdict.clean:
+    if verdict.clean or len(sweep.points_m) < FEW:
         return doubts
     readings = {**byte_swapped(sweep.points_m), **sweep.other_readings()}
     fitting = [words for words, points_m in readings.items() if fits(points_m)]

@@ -134,6 +134,12 @@ def test_another_reading_of_a_doubtful_file_that_fits_is_named():
     assert said == "read as 5 columns of float32 it looks like a sweep"
 
 
+def test_of_a_few_points_no_other_reading_is_named():
+    points, lidar_m, camera_m = PLACES["street"]
+    sweep = Sweep("000.bin", xyz(points)[:9], at_height(lidar_m), lambda: {"3 columns of float32": xyz(points)})
+    assert sweep_doubts(sweep, at_height(camera_m)[None]) == ("it holds 9 points: is that all that the LiDAR saw?",)
+
+
 def test_a_high_hall_is_no_error_for_its_intensities():
     """Their column instead of x makes any cloud flat, as a street is."""
     points, lidar_m, camera_m = room((8, 8, 9), 1.9, np.linspace(-40, 80, 64)), 1.9, 1.5
