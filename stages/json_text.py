@@ -16,7 +16,10 @@ from stages.text import UnreadableTextError, decoded
 
 
 def _no_truth_value(given: Any) -> Any:
-    """Pydantic takes true for 1 outside its strict mode, which takes no list for a tuple either."""
+    """Pydantic takes true for 1, save in strict mode, which takes no list for a tuple and no number in quotation marks.
+
+    Protobuf's JSON may have those.
+    """
     if isinstance(given, bool):
         raise ValueError("expected a number")
     return given
