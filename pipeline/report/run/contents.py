@@ -44,8 +44,6 @@ class Contents:
     run: Path
     evaluations: tuple[Evaluation, ...]
     """By protocol, `native` first."""
-    trained_on: bool
-    """Whether the student was scored on the very rigs that it learned from."""
     training: TrainConfig
     provenance: Provenance
     curves: Mapping[str, Curve]
@@ -105,7 +103,6 @@ def gather(run: Path, cache: str, split: str, rigs: Sequence[int] | None, device
     return Contents(
         run=run,
         evaluations=evaluations,
-        trained_on=opened.manifest.splits[split].samples_sha256 == provenance.data.split.samples_sha256,
         training=training,
         provenance=provenance,
         curves=_curves(run),

@@ -103,16 +103,13 @@ def about(contents: Contents) -> list[str]:
     further = "" if data.unlabelled is None else f" and {data.unlabelled.split.rigs} without LiDAR"
     session = contents.provenance.sessions[-1]
     height, width = contents.rigs[0].rig.images.shape[1:3]
-    says = [
+    return [
         f"Scored on {main.dataset} {main.dataset_version}, split {main.split}: {counted(main.rigs, 'rig')} of "
         f"{len(contents.rigs[0].dataset.cameras)} cameras, {width} × {height} pixels.",
         f"Trained on {data.dataset.name} {data.dataset.version}, split {training.split}: "
         f"{counted(data.split.rigs, 'rig')}{further}, {data.image.width} × {data.image.height} pixels, with {teacher}; "
         f"on {session.device}, torch {session.torch_version}, seed {contents.provenance.seed}.",
     ]
-    if contents.trained_on:
-        says.append("These are the very rigs that it learned from: the figures say nothing of others.")
-    return says
 
 
 def about_scores(contents: Contents) -> str:

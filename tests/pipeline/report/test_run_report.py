@@ -136,9 +136,9 @@ def test_another_rig_and_split_stand_beside_the_first(cli: Cli, reported: Path, 
     assert "depth of teacher tiny" not in (run / "report-train.html").read_text(), "as it was scored"
     assert (run / "report.html").read_bytes() == (reported / "run" / "report.html").read_bytes()
     assert "train-000002.png" in {file.name for file in (run / "panels").iterdir()}
-    assert "the very rigs that it learned from" in (run / "report-train.html").read_text()
+    assert "trained on the very rigs that are scored" in (run / "report-train.html").read_text()
     assert "Published figures" not in (run / "report-train.html").read_text()
-    assert "the very rigs that it learned from" not in (run / "report.html").read_text()
+    assert "trained on the very rigs that are scored" not in (run / "report.html").read_text()
     card = Path("student") / "README.md"
     assert (run / card).read_bytes() == (reported / "run" / card).read_bytes(), "of the usual split"
 
