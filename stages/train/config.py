@@ -84,6 +84,9 @@ class LossConfig(Record):
     """λ_ckd, the weight of what the teacher's bin probabilities teach."""
     kl: float = Field(default=1.0, ge=0)
     """Weight of KL(p_T‖p_S) within CKD."""
+    kl_bins: Literal["normalised", "metric"] = "normalised"
+    """What the KL compares: the teacher's bins with the student's one by one, whatever their depths; or depths in
+    metres, after the metric teacher's probabilities are moved to the student's bin centres."""
     cross: float = Field(default=1.0, ge=0)
     """Weight of L_gt(Σ p_T·c_S) within CKD."""
     temperature: float = Field(default=1.0, gt=0)
@@ -133,7 +136,12 @@ class LossConfig(Record):
     @property
     def needs_metric_teacher(self) -> bool:
         """Whether any term reads a teacher's depth in metres."""
-        return self.metric_depth > 0
+        return self.metric_depth > 0 or self.kl_is_metric
+
+    @property
+    def kl_is_metric(self) -> bool:
+        """Whether the KL is computed, and in metres."""
+        return self.ckd > 0 and self.kl > 0 and self.kl_bins == "metric"
 
     def teacher_share(self, progress: float) -> float:
         """What is left of the teacher's weights after that part, 0 to 1, of training."""

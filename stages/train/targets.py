@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 from jaxtyping import Bool, Float32
 from torch import Tensor
@@ -48,7 +50,7 @@ def teacher_targets(
 
     The losses leave out cells with any of the own car (`world` False) and, unless `sky_u` is none, with any sky; and
     whole views of which the teacher says nothing.
-    `certain` asks for the certainty too, `limits_m` for depth in metres between these.
+    `certain` asks for the certainty too, `limits_m` for depths in metres between these.
     """
     probability = expand(targets.encoded, spec)
     sky = None if sky_u is None else is_sky(targets, probability, spec, sky_u)
@@ -65,7 +67,7 @@ def teacher_targets(
         mask = look_through(left_out.float()[:, :, None], windows, grid)[:, :, 0] < ANY_SHARE
     says = ~says_nothing(targets.encoded)
     mask &= says[..., None, None]
-    return TeacherTargets(
+    found = TeacherTargets(
         probability=resampled,
         disparity=expected_position(resampled, spec.bins),
         certainty=certainty(resampled, spec.bins) if certain else None,
@@ -77,9 +79,13 @@ def teacher_targets(
         features=None if targets.feature is None else targets.feature.float(),
         whole=targets.whole & says,
         says=says,
-        depth_m=None
-        if limits_m is None or targets.scale_shift is None
-        else metric_labels(resampled, targets.scale_shift, mask, spec.bins, limits_m),
+    )
+    if limits_m is None or targets.scale_shift is None:
+        return found
+    return replace(
+        found,
+        depth_m=metric_labels(resampled, targets.scale_shift, mask, spec.bins, limits_m),
+        centres_m=metric_centres(targets.scale_shift, spec.bins, limits_m),
     )
 
 
@@ -102,6 +108,15 @@ def metric_labels(
     sure = scale * excess.sqrt() < DOUBT * inverse
     inside = (inverse > 1 / limits_m[1]) & (inverse < 1 / limits_m[0])
     return torch.where(mask & sure & inside, 1 / inverse.clamp(min=1 / limits_m[1]), 0)
+
+
+def metric_centres(
+    scale_shift: Float32[Tensor, "B V 2"], bins: BinSpec, limits_m: tuple[float, float]
+) -> Float32[Tensor, "B V K"]:
+    """c_T, the depths of the bins of each view: 1/(scale · u_k + shift) in metres, within the limits."""
+    scale, shift = (each[..., None] for each in scale_shift.unbind(dim=-1))
+    inverse = scale * torch.from_numpy(bin_positions(bins)).to(scale_shift) + shift
+    return inverse.clamp(1 / limits_m[1], 1 / limits_m[0]).reciprocal()
 
 
 def moments(

@@ -1,7 +1,7 @@
 """The losses of stage 2: `total_loss` composes them, one file each explains them."""
 
 from stages.train.config import LossConfig
-from stages.train.losses.ckd import bin_divergence, cross_depth
+from stages.train.losses.ckd import bin_divergence, cross_depth, moved_bins
 from stages.train.losses.feature_regression import Projector, feature_distance
 from stages.train.losses.masked_mean import masked_mean
 from stages.train.losses.metric_depth import joint_silog
@@ -25,6 +25,7 @@ __all__ = [
     "joint_silog",
     "masked_mean",
     "metric_divergence",
+    "moved_bins",
     "relation_distance",
     "silog",
     "total_loss",

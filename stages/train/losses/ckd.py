@@ -1,4 +1,4 @@
-"""The two terms of CKD: the teacher's bin probabilities, and their use with the student's bin centres."""
+"""The terms of CKD: the teacher's bin probabilities, as they are or in metres, and used with the student's centres."""
 
 from __future__ import annotations
 
@@ -33,6 +33,26 @@ def bin_divergence(
     if weight is None:
         return masked_mean(divergence, mask)
     return masked_mean(weight * divergence, mask) / masked_mean(weight, mask).clamp(min=1e-6)
+
+
+def moved_bins(
+    probability: Float[Tensor, "B V K h w"], from_m: Float[Tensor, "B V K"], to_m: Float[Tensor, "B V J"]
+) -> Float[Tensor, "B V J h w"]:
+    """Probabilities over the depths `from_m` as such over `to_m`, both in metres and each view's own.
+
+    What a depth has goes to the two centres around it by how near they are in log depth, so that the mean of the log
+    depth stays; what lies beyond the farthest or the nearest goes to that one. `to_m` descends strictly.
+    """
+    with torch.no_grad():
+        there, here = -from_m.log(), (-to_m.log()).contiguous()  # ascending
+        nearer = torch.searchsorted(here, there).clamp(1, here.shape[-1] - 1)
+        farther = nearer - 1
+        low, high = here.gather(-1, farther), here.gather(-1, nearer)
+        share = ((there - low) / (high - low)).clamp(0, 1)
+        moves = probability.new_zeros(*there.shape, here.shape[-1])
+        moves.scatter_(-1, farther[..., None], (1 - share)[..., None])
+        moves.scatter_(-1, nearer[..., None], share[..., None])
+        return torch.einsum("bvkhw,bvkj->bvjhw", probability, moves)
 
 
 def cross_depth(

@@ -11,7 +11,7 @@ from torch.nn.functional import adaptive_max_pool2d
 
 from cache_schema.manifest import RelationOf
 from stages.train.config import LossConfig
-from stages.train.losses.ckd import bin_divergence, cross_depth
+from stages.train.losses.ckd import bin_divergence, cross_depth, moved_bins
 from stages.train.losses.feature_regression import Projector, feature_distance
 from stages.train.losses.metric_depth import joint_silog
 from stages.train.losses.metric_kd import metric_divergence
@@ -39,7 +39,8 @@ class TeacherTargets:
     `relation_of` says, of their deviations; `features` are the teacher's tokens themselves, where they are asked for.
     Both count in the views that are `whole`, or everywhere if that is none. Where `says` is given and
     False, the teacher knows nothing of the view: `mask` and `whole` leave it out too. `depth_m` is what the metric
-    teacher says, in metres, 0 where it is not to be relied on; none where no loss asks for it.
+    teacher says, in metres, 0 where it is not to be relied on, `centres_m` what the K bins of each view are for it;
+    none where no loss asks for them.
     """
 
     probability: Float[Tensor, "B V K h w"]
@@ -54,6 +55,7 @@ class TeacherTargets:
     whole: Bool[Tensor, "B V"] | None = None
     says: Bool[Tensor, "B V"] | None = None
     depth_m: Float[Tensor, "B V h w"] | None = None
+    centres_m: Float[Tensor, "B V K"] | None = None
 
 
 def total_loss(
@@ -115,9 +117,8 @@ def _taught(
     if weights.ckd > 0:
         bins = _bins(output)
         if weights.kl > 0:
-            kl = bin_divergence(
-                bins.log_probability, teacher.probability, teacher.mask, teacher.certainty, weights.temperature
-            )
+            probability = _metric(teacher, bins) if weights.kl_is_metric else teacher.probability
+            kl = bin_divergence(bins.log_probability, probability, teacher.mask, teacher.certainty, weights.temperature)
             yield "kl", kl, weights.ckd * weights.kl
         if weights.cross > 0:
             known = truth_mask if teacher.says is None else truth_mask & teacher.says[..., None, None]
@@ -153,6 +154,12 @@ def _taught(
             bins.log_probability, bins.centres_m, teacher.disparity, teacher.mask, truth_m, truth_mask
         )
         yield "metric_kd", metric, weights.metric_kd
+
+
+def _metric(teacher: TeacherTargets, bins: Bins) -> Float[Tensor, "B V K h w"]:
+    if teacher.centres_m is None:
+        raise ValueError("the KL over metric bins needs what the metric teacher's bins are in metres")
+    return moved_bins(teacher.probability, teacher.centres_m, bins.centres_m)
 
 
 def _bins(output: StudentOutput) -> Bins:

@@ -105,6 +105,24 @@ def test_a_run_keeps_its_metric_teacher_and_reads_the_scales_with_the_rigs(scale
     torch.testing.assert_close(batch.targets.scale_shift, torch.stack([torch.from_numpy(each) for each in stored]))
 
 
+def test_bins_that_are_compared_in_metres_need_no_other_loss_of_the_metric_teacher(
+    scaled: Path, tmp_path: Path
+) -> None:
+    losses = LIDAR_ONLY.model_copy(update={"ckd": 10, "cross": 0, "kl_bins": "metric"})
+    config = settings(losses=losses, steps=30)
+    assert any(
+        "; its bins are compared in metres, weight 10" in line for line in plan(config, scaled, tmp_path).describe()
+    )
+    watcher = Watcher()
+    train(config, scaled, tmp_path / "metric", watcher)
+    assert load_scales(tmp_path / "metric", 2)[0].any()
+    kl = [values["kl"] for values in watcher.seen if "kl" in values]
+    assert sum(kl[-5:]) < 0.9 * sum(kl[:5])
+    other = config.model_copy(update={"losses": losses.model_copy(update={"kl_bins": "normalised"})})
+    train(other, scaled, tmp_path / "normalised")
+    assert not (tmp_path / "normalised" / FOLDER).exists()
+
+
 @pytest.mark.parametrize("after", [3, 6 + 5, 6 + 12 + 5], ids=["fitting", "telling scales", "training"])
 def test_an_interrupted_run_ends_bit_for_bit_like_one_that_was_not(
     scaled: Path, tmp_path: Path, after: int, one_thread: None
