@@ -1,17 +1,30 @@
-"""How the suite runs: Ctrl-C works wherever it is started, and one test more than there are cores at a time."""
+"""How the suite runs: Ctrl-C works wherever it is started, one test more than there are cores, shapes are checked."""
 
 from __future__ import annotations
 
 import os
 import signal
+from pathlib import Path
 
 import pytest
+from jaxtyping import install_import_hook
+
+ROOT = Path(__file__).resolve().parents[1]
+UNCHECKED = ROOT / "stages" / "cache_teacher" / "datasets" / "street"
+"""It calls small functions half a million times for a town, and takes three times as long when each is checked."""
 
 
 def pytest_configure() -> None:
+    install_import_hook(["cache_schema", *_checked()], "beartype.beartype")
     # A shell lets what it starts with & ignore Ctrl-C, and every process inherits that.
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def _checked() -> list[str]:
+    """Modules of the stages whose calls are held to the shapes and types that they declare."""
+    files = [file for file in (ROOT / "stages").rglob("*.py") if not file.is_relative_to(UNCHECKED)]
+    return [".".join(file.relative_to(ROOT).with_suffix("").parts) for file in files if file.name != "__init__.py"]
 
 
 @pytest.hookimpl(optionalhook=True)

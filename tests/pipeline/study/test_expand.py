@@ -176,7 +176,7 @@ def test_mistakes_are_refused_before_any_work(tmp_path: Path, settings: dict[str
         ("weights", 29),
         ("relation", 9),
         ("labelled", 24),
-        ("metric", 12),
+        ("metric", 16),
         ("beams", 12),
         ("teacher", 14),
         ("sensitivity", 28),
