@@ -17,9 +17,9 @@ KEYFRAMES = 3
 WORLD = StreetConfig(height=48, width=80, lidar_beams=16, lidar_columns=160, rig_interval_s=0.25)
 
 
-def write_nuscenes_world(root: Path) -> Path:
-    """Write the scenes: in each three keyframes, every second rig; of the others only the sweep."""
-    writer = NuscenesWriter(root, VERSION)
+def write_nuscenes_world(root: Path, *, images_between: bool = False) -> Path:
+    """Write the scenes: in each three keyframes, every second rig; of the others the sweep, and images if asked for."""
+    writer = NuscenesWriter(root, VERSION, images_between=images_between)
     for name, (split, town, description) in SCENES.items():
         rigs = drive(town, WORLD, 2 * KEYFRAMES)
         writer.add_scene(split, name, rigs, keyframe_every=2, description=description)

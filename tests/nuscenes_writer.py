@@ -34,8 +34,9 @@ Json = dict[str, Any]
 class NuscenesWriter:
     """Writes scenes, and at last the tables, which make a readable dataset of them."""
 
-    def __init__(self, root: Path, version: str) -> None:
+    def __init__(self, root: Path, version: str, *, images_between: bool = False) -> None:
         self._root = root
+        self._images_between = images_between
         self._version = version
         self._tables: dict[str, list[Json]] = {name: [] for name in _TABLES}
         self._splits: dict[str, list[str]] = {}
@@ -49,7 +50,7 @@ class NuscenesWriter:
     def add_scene(
         self, split: str, name: str, rigs: Iterable[StreetRig], *, keyframe_every: int = 1, description: str = ""
     ) -> None:
-        """Write a scene. Of the rigs between keyframes only the sweep is kept."""
+        """Write a scene. Of the rigs between keyframes only the sweep is kept, unless `images_between`."""
         log = self._add("log", name, logfile=name, vehicle="street", date_captured="2019-01-01", location="street")
         scene = _token("scene", name)
         samples: list[Json] = []
@@ -123,7 +124,7 @@ class NuscenesWriter:
         path.write_bytes(points.tobytes())
         car = rig.world_from_lidar @ np.linalg.inv(rig.rig_from_lidar)
         shots = [self._shot(scene, LIDAR_TOP, sweep, rig.lidar_time_us, car, mounted, sample, (0, 0), is_keyframe)]
-        for view, channel in enumerate(CHANNELS if is_keyframe else ()):
+        for view, channel in enumerate(CHANNELS if is_keyframe or self._images_between else ()):
             time_us = int(rig.camera_time_us[view])
             picture = f"{kind}/{channel}/{scene}__{channel}__{time_us}.jpg"
             (self._root / picture).parent.mkdir(parents=True, exist_ok=True)

@@ -63,6 +63,9 @@ def command(
     ] = False,
     limit: Annotated[int | None, typer.Option(help="Only the first rigs of every split.")] = None,
     shard_rigs: Annotated[int | None, typer.Option(help="Rigs in one shard.  [default: 16]")] = None,
+    frames: Annotated[
+        str | None, typer.Option(help="nuScenes: keyframes, or sweeps: what lies between them.  [default: keyframes]")
+    ] = None,
     static_below: Annotated[
         float | None, typer.Option(help="nuScenes: leave out frames to train from that the car moved less for, in m.")
     ] = None,
@@ -107,6 +110,7 @@ def command(
         "dataset": dataset,
         "root": root,
         "nuscenes.version": version,
+        "nuscenes.frames": frames,
         "nuscenes.static_below_m": static_below,
         "nuscenes.tokens": tokens,
         "nuscenes.sweeps": sweeps,

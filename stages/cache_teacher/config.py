@@ -72,12 +72,23 @@ class NuscenesSettings(Settings):
 
     version: str | None = None
     """Folder of the tables, such as v1.0-trainval; may be left out where there is one."""
+    frames: Literal["keyframes", "sweeps"] = "keyframes"
+    """Rigs are keyframes, 2 a second, or what the cameras saw between them, 10 a second and without LiDAR: of every
+    camera the image nearest in time to the first one's."""
+    spread_s: float = Field(default=0.1, gt=0)
+    """Between keyframes, leave out rigs whose images were taken farther apart than this."""
     static_below_m: float | None = Field(default=None, gt=0)
-    """Leave out keyframes to train from where the car moves less than this from the one before or to the next."""
+    """Leave out frames to train from where the car moves less than this from the one before or to the next."""
     tokens: Path | None = None
     """Text file of the sample tokens to use, one a line; all if not given."""
     sweeps: int = Field(default=1, ge=1)
     """LiDAR sweeps of which points to train from are put together: the keyframe's and those before it."""
+
+    @model_validator(mode="after")
+    def _tokens_of_keyframes(self) -> NuscenesSettings:
+        if self.frames == "sweeps" and self.tokens is not None:
+            raise ValueError("tokens name keyframes; leave them out where frames is sweeps, what lies between")
+        return self
 
 
 class CacheTeacherConfig(Settings):
@@ -135,6 +146,14 @@ class CacheTeacherConfig(Settings):
             raise ValueError(
                 f"targets.grid_divisor {self.targets.grid_divisor} leaves nothing of images of {self.image.width} × "
                 f"{self.image.height}; expected a target grid of several cells, such as 4 gives"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _no_lidar_between_keyframes(self) -> CacheTeacherConfig:
+        if self.nuscenes.frames == "sweeps" and self.lidar:
+            raise ValueError(
+                "what lies between keyframes teaches without LiDAR; pass --without-lidar with --frames sweeps"
             )
         return self
 

@@ -71,7 +71,7 @@ def stage_1_settings(mender: CacheMender, split: str, teacher: str | None, sourc
     _require_masks_given(manifest, sources, [split])
     return CacheTeacherConfig.model_validate(
         {
-            **_dataset_settings(manifest, sources),
+            **_dataset_settings(manifest, sources, split),
             "cache": mender.storage.location,
             "splits": (split,),
             "image": manifest.image,
@@ -100,8 +100,11 @@ def _require_dataset(manifest: Manifest, sources: Sources) -> None:
         raise DatasetError(f"{sources.root} is not the dataset of the cache: {'; '.join(differences)}")
 
 
-def _dataset_settings(manifest: Manifest, sources: Sources) -> dict[str, object]:
-    """Which raw data, and what of it. Raises ConfigError where stage 1 cannot read it, or a list is not given."""
+def _dataset_settings(manifest: Manifest, sources: Sources, split: str | None = None) -> dict[str, object]:
+    """Which raw data, and what of it the split, or any, is made of.
+
+    Raises ConfigError where stage 1 cannot read it, or a list is not given.
+    """
     name = manifest.dataset.name
     if name not in DATASETS:
         raise ConfigError(
@@ -110,20 +113,22 @@ def _dataset_settings(manifest: Manifest, sources: Sources) -> dict[str, object]
         )
     settings: dict[str, object] = {"dataset": name, "root": sources.root}
     if name == "nuscenes":
-        settings["nuscenes"] = _nuscenes_settings(manifest, sources)
+        settings["nuscenes"] = _nuscenes_settings(manifest, sources, split)
     return settings
 
 
-def _nuscenes_settings(manifest: Manifest, sources: Sources) -> NuscenesSettings:
-    chosen = {key: value for record in manifest.splits.values() for key, value in record.selection.items()}
+def _nuscenes_settings(manifest: Manifest, sources: Sources, split: str | None) -> NuscenesSettings:
+    records = manifest.splits.values() if split is None else [manifest.splits[split]]
+    chosen = {key: value for record in records for key, value in record.selection.items()}
+    frames = () if split is None else ("frames", "spread_s")  # splits of one cache may differ
     if "tokens_sha256" in chosen and sources.tokens is None:
         raise ConfigError("the cache was made of listed samples; pass the list with --tokens")
     return NuscenesSettings.model_validate(
         {
             "version": manifest.dataset.version,
-            "static_below_m": chosen.get("static_below_m"),
+            **{key: chosen[key] for key in (*frames, "static_below_m") if key in chosen},
             "tokens": sources.tokens if "tokens_sha256" in chosen else None,
-            "sweeps": max(record.lidar_sweeps for record in manifest.splits.values()),
+            "sweeps": max(record.lidar_sweeps for record in records),
         }
     )
 

@@ -44,8 +44,11 @@ def test_without_the_devkit_the_error_says_what_to_install(
 
 
 def test_its_options_are_refused_for_another_dataset(cli: Cli, tmp_path: Path) -> None:
-    refused = cli("cache-teacher", "--dataset", "ddad", "--root", tmp_path, "--teacher", "x", "--sweeps", "3")
+    common = ("cache-teacher", "--dataset", "ddad", "--root", tmp_path, "--teacher", "x")
+    refused = cli(*common, "--sweeps", "3")
     assert "--sweeps: for --dataset nuscenes, not for ddad" in one_line(refused)
+    refused = cli(*common, "--without-lidar", "--frames", "sweeps", "--set", "nuscenes.spread_s=1")
+    assert "--frames, nuscenes.spread_s: for --dataset nuscenes, not for ddad" in one_line(refused)
 
 
 @needs_devkit
@@ -81,6 +84,31 @@ def test_the_whole_chain(cli: Cli, cache_nuscenes: Cli, root: Path, tmp_path: Pa
     student = [s for s in result["parts"] if (s["subject"], s["kind"]) == ("student", "condition")]
     assert {s["part"]: s["rigs"] for s in student} == {"day": 3, "dry": 3, "night": 3, "rain": 3}
     assert all(np.isfinite(s["metrics"]["abs_rel"]) for s in student)
+
+
+@needs_devkit
+def test_what_lies_between_keyframes_teaches_beside_them(
+    cli: Cli, cache_nuscenes: Cli, tmp_path_factory: pytest.TempPathFactory, tmp_path: Path
+) -> None:
+    root = write_nuscenes_world(tmp_path_factory.mktemp("filmed") / "world", images_between=True)
+    keyframes, between = tmp_path / "keyframes", tmp_path / "between"
+    assert cache_nuscenes(root, keyframes).exit_code == 0
+    words = ("--frames", "sweeps", "--split", "train")
+    assert "pass --without-lidar" in one_line(cache_nuscenes(root, between, *words))
+    made = cache_nuscenes(root, between, *words, "--without-lidar")
+    assert made.exit_code == 0, made.output
+    assert "left out: 0 whose images are over 0.1 s apart; of the others up to 0.0" in made.output
+    assert "frames sweeps; spread_s 0.1" in " ".join(cli("inspect", between).output.split())
+    lost = next(path for path in sorted((between / "train/frames").rglob("c.*")))
+    before = lost.read_bytes()
+    lost.unlink()
+    mended = cli("verify", between, "--repair", "--root", root)
+    assert mended.exit_code == 0, mended.output
+    assert lost.read_bytes() == before
+    more = ("--unlabelled", between, "--run", tmp_path / "run")
+    trained = cli("train", "--cache", keyframes, *TRAIN_SMALL, *more)
+    assert trained.exit_code == 0, trained.output
+    assert f"without  LiDAR: {between}, split train, {2 * KEYFRAMES} rigs" in trained.output
 
 
 @needs_devkit

@@ -10,7 +10,14 @@ from stages.cache_teacher.datasets.base import RigDataset
 from stages.cache_teacher.datasets.ddad import DdadDataset
 from stages.cache_teacher.datasets.folder.dataset import FolderDataset
 
-OPTIONS = {"version": "--version", "static_below_m": "--static-below", "tokens": "--tokens", "sweeps": "--sweeps"}
+OPTIONS = {
+    "version": "--version",
+    "frames": "--frames",
+    "spread_s": "nuscenes.spread_s",
+    "static_below_m": "--static-below",
+    "tokens": "--tokens",
+    "sweeps": "--sweeps",
+}
 """The options of nuScenes' settings."""
 DATASETS: tuple[str, ...] = get_args(DatasetName)
 

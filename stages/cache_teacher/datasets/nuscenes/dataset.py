@@ -36,7 +36,7 @@ from stages.cache_teacher.datasets.raw_files import REMEDY, FilesOnDisk, path_in
 
 
 class NuscenesDataset:
-    """The keyframes under a folder that holds nuScenes.
+    """The keyframes under a folder that holds nuScenes, or what the cameras saw between them.
 
     Opening reads the tables of a version, once: samples carry what a worker needs, so that it reads none. Without
     `lidar`, no sweep is read or needed.
@@ -51,7 +51,7 @@ class NuscenesDataset:
         self.settings = settings
         self.lidar = lidar
         self.version = find_version(root, settings.version)
-        tables = read_tables(root, self.version, lidar=lidar, sweeps=settings.sweeps)
+        tables = read_tables(root, self.version, settings, lidar=lidar)
         self.cameras = tables.ring.cameras
         self.adjacent_pairs = tables.ring.adjacent_pairs
         self.splits = tuple(tables.splits)

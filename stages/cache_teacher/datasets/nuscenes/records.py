@@ -21,6 +21,8 @@ from stages.cache_teacher.datasets.raw_files import what_it_says
 from stages.json_text import BadJsonError, Count, Int64, Number, json_text
 
 LIDAR = "LIDAR_TOP"
+CAMERAS = "CAM_"
+"""How the names of their channels begin."""
 MAX_NORM_ERROR = 1e-3
 REMEDY = "extract the metadata again"
 
@@ -154,18 +156,18 @@ class Records:
 TABLE_FILES = tuple(f"{field.name}.json" for field in fields(Records))
 
 
-def read_records(folder: Path, *, sweeps: bool) -> Records:
+def read_records(folder: Path, *, between: str | None = None) -> Records:
     """Read the tables of a version, without what no rig needs: of v1.0-trainval nine tenths.
 
-    Of sample_data, keyframes' images and sweeps are kept and, with `sweeps`, the sweeps in between; of ego_pose, what
-    these name. Raises DatasetError where a table is missing or damaged.
+    Of sample_data, keyframes' images and sweeps are kept and, `between` them, those of the channels that begin so; of
+    ego_pose, what these name. Raises DatasetError where a table is missing or damaged.
     """
 
     def is_needed(record: Mapping[str, Any]) -> bool:
         filename = str(record.get("filename"))
         if "/RADAR_" in filename:
             return False
-        return bool(record.get("is_key_frame", True)) or (sweeps and f"/{LIDAR}/" in filename)
+        return bool(record.get("is_key_frame", True)) or (between is not None and f"/{between}" in filename)
 
     sensor = _read(folder, "sensor", Sensor)
     calibrated_sensor = _read(folder, "calibrated_sensor", CalibratedSensor)

@@ -1,4 +1,4 @@
-"""One keyframe, with all that reading it needs: who has it needs no tables any more."""
+"""One rig, with all that reading it needs: who has it needs no tables any more."""
 
 from __future__ import annotations
 
@@ -36,7 +36,10 @@ class Reading:
 
 @dataclass(frozen=True)
 class NuscenesSample(SampleRef):
-    """One keyframe: its images in ring order, its sweep, and the sweeps before it, latest first."""
+    """One keyframe: its images in ring order, its sweep, and the sweeps before it, latest first.
+
+    Or what the cameras saw between two keyframes, which has no sweep.
+    """
 
     cameras: tuple[Reading, ...]
     lidar: Reading | None

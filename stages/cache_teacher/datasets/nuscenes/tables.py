@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from cache_schema.errors import DatasetError
+from stages.cache_teacher.config import NuscenesSettings
 from stages.cache_teacher.datasets.base import IncompleteSample
+from stages.cache_teacher.datasets.nuscenes.between import nearest_in_time
 from stages.cache_teacher.datasets.nuscenes.devkit import Quaternion, transform_matrix
 from stages.cache_teacher.datasets.nuscenes.records import (
+    CAMERAS,
     LIDAR,
     REMEDY,
     TABLE_FILES,
@@ -33,21 +36,25 @@ SWEEPS_REMEDY = "; extract the sweeps between keyframes too, or leave out --swee
 
 
 @dataclass(frozen=True)
-class Keyframe:
-    """One keyframe of a scene, complete or not."""
+class Frame:
+    """A keyframe of a scene, or the images between keyframes that are nearest in time; complete or not."""
 
     found: NuscenesSample | IncompleteSample
     position_m: tuple[float, float, float] | None
     """Where the car was in the world; None where no sensor says so."""
+    spread_us: int = 0
+    """From the first to the last image between keyframes."""
+    repeats: bool = False
+    """Whether the frame before has one of the images."""
 
 
 @dataclass(frozen=True)
 class Scene:
-    """One scene: its keyframes in order, and what its description says."""
+    """One scene: its frames in order, and what its description says."""
 
     name: str
     description: str
-    keyframes: tuple[Keyframe, ...]
+    frames: tuple[Frame, ...]
 
 
 @dataclass(frozen=True)
@@ -85,22 +92,29 @@ def find_version(root: Path, version: str | None) -> str:
     raise DatasetError(f"{root}: {asked}; expected a folder of tables such as v1.0-mini; {there}")
 
 
-def read_tables(root: Path, version: str, *, lidar: bool, sweeps: int) -> Tables:
-    """Read the tables of a version; a keyframe to train from comes with up to `sweeps` − 1 sweeps before its own.
+def read_tables(root: Path, version: str, settings: NuscenesSettings, *, lidar: bool) -> Tables:
+    """Read the tables of a version: its keyframes, or what is between them.
 
+    With `lidar`, a keyframe to train from comes with up to `settings.sweeps` − 1 sweeps before its own.
     A keyframe whose file or earlier sweep is not on disk is as incomplete as one that has no entry. Raises
     DatasetError where a table is missing, damaged or does not fit the others.
     """
-    records = read_records(root / version, sweeps=lidar and sweeps > 1)
+    between_keyframes = settings.frames == "sweeps"
+    lidar_too = LIDAR if lidar and settings.sweeps > 1 else None
+    records = read_records(root / version, between=CAMERAS if between_keyframes else lidar_too)
     scenes = records.scene.records.values()
     splits = scenes_by_split(root / version, [scene.name for scene in scenes])
     scored = {name for split in EVALUATION_SPLITS for name in splits.get(split, ())}
-    reader = _Reader(records, root, lidar=lidar)
+    reader = _Reader(records, root, lidar=lidar, between=between_keyframes)
     kept = {
         scene.name: Scene(
             scene.name,
             scene.description,
-            tuple(reader.keyframes(scene, 1 if scene.name in scored else sweeps)),
+            tuple(
+                reader.between(scene)
+                if between_keyframes
+                else reader.keyframes(scene, 1 if scene.name in scored else settings.sweeps)
+            ),
         )
         for scene in scenes
     }
@@ -137,21 +151,48 @@ def _ring(records: Records) -> Ring:
 class _Reader:
     """Goes through the tables, scene by scene."""
 
-    def __init__(self, records: Records, root: Path, *, lidar: bool) -> None:
+    def __init__(self, records: Records, root: Path, *, lidar: bool, between: bool) -> None:
         self.ring = _ring(records)
         self._records = records
         self._root = root
         self.files = FilesOnDisk(root)
         self._lidar = lidar
         self._shots: dict[str, dict[str, SampleData]] = defaultdict(dict)  # by keyframe and channel
+        self._of_scene: dict[str, dict[str, list[SampleData]]] = defaultdict(lambda: defaultdict(list))  # and channel
         for shot in records.sample_data.records.values():
-            if shot.is_key_frame:
+            if between or shot.is_key_frame:
                 sample = records.sample_data.follow(shot, "sample_token", records.sample)
                 mounted = self._mounted(shot)
-                sensor = records.calibrated_sensor.follow(mounted, "sensor_token", records.sensor)
-                self._shots[sample.token][sensor.channel] = shot
+                channel = records.calibrated_sensor.follow(mounted, "sensor_token", records.sensor).channel
+                if between:
+                    self._of_scene[sample.scene_token][channel].append(shot)
+                else:
+                    self._shots[sample.token][channel] = shot
 
-    def keyframes(self, scene: SceneRecord, sweeps: int) -> Iterator[Keyframe]:
+    def between(self, scene: SceneRecord) -> Iterator[Frame]:
+        """What the cameras saw between a scene's keyframes, by the images of the first camera, in order."""
+        found = self._of_scene[scene.token]
+        if lacks := tuple(camera for camera in self.ring.cameras if not found[camera]):
+            yield Frame(IncompleteSample(scene.name, "", tuple(f"images of {camera}" for camera in lacks)), None)
+            return
+        series = [sorted(found[camera], key=lambda shot: shot.timestamp) for camera in self.ring.cameras]
+        times_us = [np.array([shot.timestamp for shot in each], np.int64) for each in series]
+        for indices, spread_us, repeats in nearest_in_time(times_us):
+            shots = [each[i] for each, i in zip(series, indices.tolist(), strict=True)]
+            if not shots[0].is_key_frame:
+                yield self._between(scene.name, shots, spread_us, repeats=repeats)
+
+    def _between(self, scene: str, shots: Sequence[SampleData], spread_us: int, *, repeats: bool) -> Frame:
+        first, readings = shots[0], tuple(map(self._reading, shots))
+        wrong = {camera: self._lacks(shot) for camera, shot in zip(self.ring.cameras, shots, strict=True)}
+        lacks = tuple(f"{camera} ({reason})" for camera, reason in wrong.items() if reason)
+        found: NuscenesSample | IncompleteSample
+        found = NuscenesSample(scene, first.token, first.timestamp, cameras=readings, lidar=None)
+        if lacks:
+            found = IncompleteSample(scene, first.token, lacks)
+        return Frame(found, readings[0].global_from_ego.translation_m, spread_us, repeats)
+
+    def keyframes(self, scene: SceneRecord, sweeps: int) -> Iterator[Frame]:
         """The keyframes of a scene in order."""
         scenes, samples = self._records.scene, self._records.sample
         sample = scenes.follow(scene, "first_sample_token", samples)
@@ -166,7 +207,7 @@ class _Reader:
                     raise scenes.wrong(scene, "nbr_samples", f"expected {number}, as many as there are")
                 sample = samples.follow(sample, "next", samples)
 
-    def _keyframe(self, scene: str, sample: SampleRecord, sweeps: int) -> Keyframe:
+    def _keyframe(self, scene: str, sample: SampleRecord, sweeps: int) -> Frame:
         shots = self._shots[sample.token]
         wrong = {channel: reason for channel, shot in shots.items() if (reason := self._lacks(shot))}
         there = {channel: self._reading(shot) for channel, shot in shots.items() if channel not in wrong}
@@ -182,7 +223,7 @@ class _Reader:
         if reason := next(filter(None, map(self._lacks, earlier)), None):
             lacks.append(f"an earlier sweep ({reason}{SWEEPS_REMEDY})")
         if lacks:
-            return Keyframe(IncompleteSample(scene, sample.token, tuple(lacks)), position_m)
+            return Frame(IncompleteSample(scene, sample.token, tuple(lacks)), position_m)
         found = NuscenesSample(
             scene=scene,
             sample=sample.token,
@@ -191,7 +232,7 @@ class _Reader:
             lidar=there.get(LIDAR),
             earlier_sweeps=tuple(map(self._reading, earlier)),
         )
-        return Keyframe(found, position_m)
+        return Frame(found, position_m)
 
     def _earlier(self, sweep: SampleData, count: int) -> Iterator[SampleData]:
         """Up to `count` sweeps before one, the latest first."""
