@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import warnings
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
 import zarr
 from zarr.codecs import BloscCodec, Crc32cCodec, ZstdCodec
-from zarr.core.buffer import Buffer
+from zarr.core.buffer import Buffer, default_buffer_prototype
 from zarr.errors import ZarrUserWarning
 from zarr.storage import MemoryStore
 
@@ -111,8 +112,18 @@ def _add_group(objects: dict[str, Buffer], manifest: Manifest, group: Group) -> 
             zarr.create_group(store, path=path)
     for array in (*group.arrays, *group.whole_arrays):
         attributes = {} if group.teacher is None else _decoding_attributes(array, manifest.teachers[group.teacher])
-        path, shape = f"{group.path}/{array.name}", array.shape(group.sizes)
-        create_array(store, path, array, shape, group.record.shard_rigs, **attributes)
+        document = _array_document(array, array.shape(group.sizes), group.record.shard_rigs, tuple(attributes.items()))
+        objects[f"{group.path}/{array.name}/{ROOT}"] = default_buffer_prototype().buffer.from_bytes(document)
+
+
+@lru_cache(maxsize=256)
+def _array_document(
+    array: ArraySpec, shape: tuple[int, ...], shard_rigs: int, attributes: tuple[tuple[str, Any], ...]
+) -> bytes:
+    """An array's zarr.json. It is asked for whenever the manifest is written, and making it takes milliseconds."""
+    objects: dict[str, Buffer] = {}
+    create_array(MemoryStore(objects), "", array, shape, shard_rigs, **dict(attributes))
+    return objects[ROOT].to_bytes()
 
 
 def _decoding_attributes(array: ArraySpec, teacher: TeacherRecord) -> dict[str, int | float | str]:

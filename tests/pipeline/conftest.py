@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 import pytest
 from click.testing import Result
+from typer import testing
 from typer.testing import CliRunner
 
 from pipeline.cli import app
@@ -31,6 +33,9 @@ TRAIN_SMALL = (
     "--set", "student.encoder.hidden_sizes=[8, 8, 16, 16]", "--set", "student.encoder.embedding_size=8",
     "--set", "student.decoder_channels=8", "--set", "student.cross_view_heads=2",
 )  # fmt: skip
+
+# It reads the annotations of all commands again for each that a test gives.
+testing._get_command = cache(testing._get_command)  # type: ignore[attr-defined]
 
 Cli = Callable[..., Result]
 
