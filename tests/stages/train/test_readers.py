@@ -93,12 +93,12 @@ def test_another_reader_takes_the_place_of_one_that_hangs(
 
 
 def _fast_after(file: Path, monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """The clock of those who wait jumps once the file is there."""
+    """The clock jumps once the file has been there for two seconds: by then all wait for its batch."""
     jumps: list[float] = []
     real = time.monotonic
 
     def now() -> float:
-        if file.exists() and not jumps:
+        if not jumps and file.exists() and time.time() - file.stat().st_mtime > 2:
             jumps.append(100.0)
         return real() + sum(jumps)
 
