@@ -16,7 +16,7 @@ SURFACE = {
         "--flip", "--encoding", "--height", "--width", "--image-encoding", "--jpeg-quality", "--ego-masks",
         "--on-missing", "--limit", "--shard-rigs", "--lidar-points", "--device", "--precision", "--config", "--set",
         "--dry-run", "--workers", "--scheduler", "--overwrite", "--dense-depth", "--with-lidar", "--version",
-        "--static-below", "--tokens", "--sweeps", "--skip", "--skip-file", "--check-files",
+        "--frames", "--static-below", "--tokens", "--sweeps", "--skip", "--skip-file", "--check-files",
     },
     "train": {
         "--run", "--cache", "--teacher", "--split", "--epochs", "--steps", "--batch-rigs", "--lr", "--seed",

@@ -123,7 +123,14 @@ def test_bins_that_are_compared_in_metres_need_no_other_loss_of_the_metric_teach
     assert not (tmp_path / "normalised" / FOLDER).exists()
 
 
-@pytest.mark.parametrize("after", [3, 6 + 5, 6 + 12 + 5], ids=["fitting", "telling scales", "training"])
+@pytest.mark.parametrize(
+    "after",
+    [
+        pytest.param(3, id="fitting", marks=pytest.mark.slow),
+        pytest.param(6 + 5, id="telling scales"),
+        pytest.param(6 + 12 + 5, id="training"),
+    ],
+)
 def test_an_interrupted_run_ends_bit_for_bit_like_one_that_was_not(
     scaled: Path, tmp_path: Path, after: int, one_thread: None
 ) -> None:

@@ -83,7 +83,7 @@ def test_a_lost_town_is_rendered_again(street: Path, tmp_path: Path) -> None:
     assert contents(copy) == contents(street)
 
 
-@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
+@pytest.mark.parametrize("how", [signal.SIGINT, pytest.param(signal.SIGKILL, marks=pytest.mark.slow)])
 def test_an_interrupted_run_goes_on_to_the_same_bytes(street: Path, tmp_path: Path, how: signal.Signals) -> None:
     root = tmp_path / "street"
     fsmde = [sys.executable, "-c", "from pipeline.cli import main; main()"]
