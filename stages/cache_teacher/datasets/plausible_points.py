@@ -31,6 +31,8 @@ HIGHEST_M, HIGH_M, LOW_M = 10.0, 4.5, -1.0
 UNDER_M, UNDER_DEG = 6.0, -30.0
 """What is this far below the cameras, and seen this steeply from the LiDAR, is inside the earth."""
 UNDER_SHARE, FEW_UNDER = 0.04, 0.005
+LEVEL = 0.03
+"""Points this level, as a part of how far they are, are a LiDAR's that turns one beam and need not see the ground."""
 UPRIGHT = 0.75
 """Points reach this far in height, as a part of what they reach sideways, where axes or columns are mixed up."""
 
@@ -156,7 +158,8 @@ def _judge_places(
         doubts.append(f"{far:.0%} of its points are farther than {FAR_M:g} m: are they in metres?")
     if float(np.median(ranges_m)) < NEAR_MEDIAN_M:
         doubts.append(f"half of its points are nearer than {NEAR_MEDIAN_M:g} m: are they in metres?")
-    if not LOW_M < above_m < HIGH_M:
+    level = np.quantile(np.abs(points[:, 2]) / ranges_m, 0.99) < LEVEL
+    if not (level or LOW_M < above_m < HIGH_M):
         where = f"{abs(above_m):.1f} m {'above' if above_m > 0 else 'under'} the ground"
         doubts.append(f"by its points, cameras are {where}: are points in metres, z up?")
     if under >= FEW_UNDER:

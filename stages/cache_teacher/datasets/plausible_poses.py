@@ -20,6 +20,8 @@ OTHER_LENS = 0.05
 tele and a wide lens in a simulator or two crops of one image do; those of two cameras of one make do not."""
 FLAT_LEVELS = 8
 """Nearly all values of an image of a covered lens lie within so many of 255, for its noise."""
+STAMPED = 2.5
+"""Percent of the values at either end that do not count, for a time burnt into the image."""
 WIDEST_CAR_M = 50.0
 """Two cameras of one car are not farther apart."""
 WIDEST_RIG_M = 100.0
@@ -178,7 +180,7 @@ def _two_lenses(one_px: Float32[np.ndarray, "3 3"], other_px: Float32[np.ndarray
 
 def _is_flat(image: UInt8[np.ndarray, "H W 3"]) -> bool:
     """Whether an image is of one colour, but for noise."""
-    low, high = np.percentile(image[::4, ::4], [1, 99], axis=(0, 1))
+    low, high = np.percentile(image[::4, ::4], [STAMPED, 100 - STAMPED], axis=(0, 1))
     return bool((high - low <= FLAT_LEVELS).all())
 
 

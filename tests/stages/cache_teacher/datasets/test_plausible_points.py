@@ -44,6 +44,7 @@ PLACES = {
     "eight beams": (room((120, 40, np.inf), 1.9, np.linspace(-15, 5, 8)), 1.9, 1.6),
     "four beams": (room((80, 60, np.inf), 0.5, np.array([-2.4, -0.8, 0.8, 2.4])), 0.5, 1.4),
     "one beam": (room((10, 8, np.inf), 0.3, np.zeros(1)), 0.3, 0.6),
+    "one beam on the roof": (room((60, 14, np.inf), 2.9, np.zeros(1)), 2.9, 1.5),
     "front only": (STREET[STREET[:, 0] > np.abs(STREET[:, 1])], 1.9, 1.6),
     "truck": (room((100, 60, np.inf), 3.2, np.linspace(-30, 10, 32)), 3.2, 2.8),
     "narrow street, tall houses": (room((200, 14, 40), 1.9, np.linspace(-45, 45, 64)), 1.9, 1.6),
