@@ -84,9 +84,14 @@ class NuscenesSettings(Settings):
     sweeps: int = Field(default=1, ge=1)
     """LiDAR sweeps of which points to train from are put together: the keyframe's and those before it."""
 
+    @property
+    def between_keyframes(self) -> bool:
+        """Whether rigs are what lies between keyframes."""
+        return self.frames == "sweeps"
+
     @model_validator(mode="after")
     def _tokens_of_keyframes(self) -> NuscenesSettings:
-        if self.frames == "sweeps" and self.tokens is not None:
+        if self.between_keyframes and self.tokens is not None:
             raise ValueError("tokens name keyframes; leave them out where frames is sweeps, what lies between")
         return self
 
@@ -151,7 +156,7 @@ class CacheTeacherConfig(Settings):
 
     @model_validator(mode="after")
     def _no_lidar_between_keyframes(self) -> CacheTeacherConfig:
-        if self.nuscenes.frames == "sweeps" and self.lidar:
+        if self.nuscenes.between_keyframes and self.lidar:
             raise ValueError(
                 "what lies between keyframes teaches without LiDAR; pass --without-lidar with --frames sweeps"
             )

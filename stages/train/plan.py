@@ -21,7 +21,7 @@ from stages.device import choose_device
 from stages.train import parcel
 from stages.train.augment.mirror import mirrored_pairs
 from stages.train.checkpoint import KEPT, TrainState, checkpoint_folder, checkpoints, read_state, stored_bytes
-from stages.train.config import LossConfig, TrainConfig, UnlabelledConfig
+from stages.train.config import TrainConfig, UnlabelledConfig
 from stages.train.doubts import doubts
 from stages.train.loader import RigDataset
 from stages.train.metric_teacher import RigReader
@@ -140,7 +140,7 @@ class TrainPlan:
         if config.losses.needs_metric_teacher:
             lines.insert(
                 2,
-                f"metric   its scale is fitted first to the LiDAR of split {config.split}; {metric_use(config.losses)}",
+                f"metric   its scale is fitted first to the LiDAR of split {config.split}; {self._metric_uses()}",
             )
         if config.unlabelled is not None and further is not None:
             lines.insert(
@@ -157,6 +157,14 @@ class TrainPlan:
             )
         return lines + [f"doubtful {doubt}" for doubt in doubts(config, self.data, self.steps)]
 
+    def _metric_uses(self) -> str:
+        losses, uses = self.config.losses, []
+        if losses.metric_depth > 0:
+            uses.append(f"its depth counts {losses.metric_depth:g} times as much as all LiDAR points of a batch")
+        if losses.kl_is_metric:
+            uses.append(f"its bins are compared in metres, weight {losses.ckd * losses.kl:g}")
+        return ", ".join(uses)
+
     def _readers(self) -> str:
         workers = min(self.config.loader.workers, max(self.steps - self.steps_done, 1))
         batch = size(self.batch_bytes)
@@ -164,16 +172,6 @@ class TrainPlan:
             return f"none: this process reads batches of {batch} itself"
         way = "in memory files, not in /dev/shm" if parcel.SHARES_MEMORY else "sent: this system has no memory files"
         return f"{workers}, up to {workers * PREFETCH} batches of {batch} ahead, {way}"
-
-
-def metric_use(losses: LossConfig) -> str:
-    """What the metric teacher teaches, in words."""
-    uses = []
-    if losses.metric_depth > 0:
-        uses.append(f"its depth counts {losses.metric_depth:g} times as much as all LiDAR points of a batch")
-    if losses.kl_is_metric:
-        uses.append(f"its bins are compared in metres, weight {losses.ckd * losses.kl:g}")
-    return ", ".join(uses)
 
 
 def plan(config: TrainConfig, cache: str | Path, run: Path) -> TrainPlan:

@@ -64,7 +64,7 @@ def _select_split(tables: Tables, split: str, settings: NuscenesSettings, listed
                 used.append(frame)
     left_out: list[str] = []
     selection: dict[str, JsonValue] = {}
-    if settings.frames == "sweeps":
+    if settings.between_keyframes:
         widest_s = max((frame.spread_us for frame in used), default=0) / 1e6
         left_out.append(
             f"{apart} whose images are over {settings.spread_s:g} s apart; of the others up to {widest_s:.3f} s"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -99,20 +100,19 @@ def read_tables(root: Path, version: str, settings: NuscenesSettings, *, lidar: 
     A keyframe whose file or earlier sweep is not on disk is as incomplete as one that has no entry. Raises
     DatasetError where a table is missing, damaged or does not fit the others.
     """
-    between_keyframes = settings.frames == "sweeps"
-    lidar_too = LIDAR if lidar and settings.sweeps > 1 else None
-    records = read_records(root / version, between=CAMERAS if between_keyframes else lidar_too)
+    earlier_sweeps = LIDAR if lidar and settings.sweeps > 1 else None
+    records = read_records(root / version, between=CAMERAS if settings.between_keyframes else earlier_sweeps)
     scenes = records.scene.records.values()
     splits = scenes_by_split(root / version, [scene.name for scene in scenes])
     scored = {name for split in EVALUATION_SPLITS for name in splits.get(split, ())}
-    reader = _Reader(records, root, lidar=lidar, between=between_keyframes)
+    reader = _Reader(records, root, lidar=lidar)
     kept = {
         scene.name: Scene(
             scene.name,
             scene.description,
             tuple(
                 reader.between(scene)
-                if between_keyframes
+                if settings.between_keyframes
                 else reader.keyframes(scene, 1 if scene.name in scored else settings.sweeps)
             ),
         )
@@ -151,27 +151,33 @@ def _ring(records: Records) -> Ring:
 class _Reader:
     """Goes through the tables, scene by scene."""
 
-    def __init__(self, records: Records, root: Path, *, lidar: bool, between: bool) -> None:
+    def __init__(self, records: Records, root: Path, *, lidar: bool) -> None:
         self.ring = _ring(records)
         self._records = records
         self._root = root
         self.files = FilesOnDisk(root)
         self._lidar = lidar
-        self._shots: dict[str, dict[str, SampleData]] = defaultdict(dict)  # by keyframe and channel
-        self._of_scene: dict[str, dict[str, list[SampleData]]] = defaultdict(lambda: defaultdict(list))  # and channel
-        for shot in records.sample_data.records.values():
-            if between or shot.is_key_frame:
-                sample = records.sample_data.follow(shot, "sample_token", records.sample)
-                mounted = self._mounted(shot)
-                channel = records.calibrated_sensor.follow(mounted, "sensor_token", records.sensor).channel
-                if between:
-                    self._of_scene[sample.scene_token][channel].append(shot)
-                else:
-                    self._shots[sample.token][channel] = shot
+
+    @cached_property
+    def _keyframe_shots(self) -> dict[str, dict[str, SampleData]]:
+        """The images and sweeps of keyframes, by sample and channel."""
+        shots: dict[str, dict[str, SampleData]] = defaultdict(dict)
+        for shot in self._records.sample_data.records.values():
+            if shot.is_key_frame:
+                shots[self._sample(shot).token][self._channel(shot)] = shot
+        return shots
+
+    @cached_property
+    def _scene_shots(self) -> dict[str, dict[str, list[SampleData]]]:
+        """All images and sweeps that are kept, by scene and channel."""
+        shots: dict[str, dict[str, list[SampleData]]] = defaultdict(lambda: defaultdict(list))
+        for shot in self._records.sample_data.records.values():
+            shots[self._sample(shot).scene_token][self._channel(shot)].append(shot)
+        return shots
 
     def between(self, scene: SceneRecord) -> Iterator[Frame]:
         """What the cameras saw between a scene's keyframes, by the images of the first camera, in order."""
-        found = self._of_scene[scene.token]
+        found = self._scene_shots[scene.token]
         if lacks := tuple(camera for camera in self.ring.cameras if not found[camera]):
             yield Frame(IncompleteSample(scene.name, "", tuple(f"images of {camera}" for camera in lacks)), None)
             return
@@ -184,12 +190,13 @@ class _Reader:
 
     def _between(self, scene: str, shots: Sequence[SampleData], spread_us: int, *, repeats: bool) -> Frame:
         first, readings = shots[0], tuple(map(self._reading, shots))
-        wrong = {camera: self._lacks(shot) for camera, shot in zip(self.ring.cameras, shots, strict=True)}
-        lacks = tuple(f"{camera} ({reason})" for camera, reason in wrong.items() if reason)
-        found: NuscenesSample | IncompleteSample
-        found = NuscenesSample(scene, first.token, first.timestamp, cameras=readings, lidar=None)
-        if lacks:
-            found = IncompleteSample(scene, first.token, lacks)
+        wrong = zip(self.ring.cameras, map(self._lacks, shots), strict=True)
+        lacks = tuple(f"{camera} ({reason})" for camera, reason in wrong if reason)
+        found = (
+            IncompleteSample(scene, first.token, lacks)
+            if lacks
+            else NuscenesSample(scene, first.token, first.timestamp, cameras=readings, lidar=None)
+        )
         return Frame(found, readings[0].global_from_ego.translation_m, spread_us, repeats)
 
     def keyframes(self, scene: SceneRecord, sweeps: int) -> Iterator[Frame]:
@@ -208,7 +215,7 @@ class _Reader:
                 sample = samples.follow(sample, "next", samples)
 
     def _keyframe(self, scene: str, sample: SampleRecord, sweeps: int) -> Frame:
-        shots = self._shots[sample.token]
+        shots = self._keyframe_shots[sample.token]
         wrong = {channel: reason for channel, shot in shots.items() if (reason := self._lacks(shot))}
         there = {channel: self._reading(shot) for channel, shot in shots.items() if channel not in wrong}
         needed = (*self.ring.cameras, LIDAR) if self._lidar else self.ring.cameras
@@ -255,6 +262,13 @@ class _Reader:
             size_hw=(shot.height, shot.width) if shot.height and shot.width else None,
             distorted=any(mounted.camera_distortion or ()),
         )
+
+    def _sample(self, shot: SampleData) -> SampleRecord:
+        return self._records.sample_data.follow(shot, "sample_token", self._records.sample)
+
+    def _channel(self, shot: SampleData) -> str:
+        table = self._records.calibrated_sensor
+        return table.follow(self._mounted(shot), "sensor_token", self._records.sensor).channel
 
     def _mounted(self, shot: SampleData) -> CalibratedSensor:
         return self._records.sample_data.follow(shot, "calibrated_sensor_token", self._records.calibrated_sensor)
